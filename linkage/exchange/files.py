@@ -1,0 +1,42 @@
+"""Write a file whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["atomic_write"]
+
+
+@contextmanager
+def atomic_write(path: Path, *, private: bool = False) -> Iterator[Path]:
+    """Give a temporary name beside ``path``; rename it on success, delete it on any failure.
+
+    Parameters
+    ----------
+    path
+        Where the finished file shall stand. Its folder is made if need be.
+    private
+        Create the file so that only its owner can read it (mode 0600), before a byte is written.
+
+    Yields
+    ------
+    Path
+        An existing, empty file in the same folder, to be written by the caller.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if private else 0o644)
+    os.close(descriptor)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
