@@ -5,7 +5,7 @@
     LinkageError
     ├── ContractError     a contract file (schema, spec, agreement, policy, settings) is wrong    exit 2
     ├── ExtractError      an extract does not fit its source schema                               exit 3
-    ├── PermissionDenied  no agreement in force, a gate or a floor forbids the step               exit 4
+    ├── NotPermittedError  no agreement in force, a gate or a floor forbids the step               exit 4
     ├── KeyFileError      a key file is missing, malformed, too open, or of another kind          exit 5
     ├── SealError         a sealed file is damaged, foreign, replayed or of another version       exit 6
     ├── LinkError         the encodings cannot be linked                                          exit 7
@@ -27,7 +27,7 @@ __all__ = [
     "KeyFileError",
     "LinkError",
     "LinkageError",
-    "PermissionDenied",
+    "NotPermittedError",
     "ReleaseError",
     "SealError",
 ]
@@ -75,7 +75,7 @@ class ExtractError(LinkageError):
     exit_code = 3
 
 
-class PermissionDenied(LinkageError):
+class NotPermittedError(LinkageError):
     """A step that is possible but not allowed: no agreement in force, a gate that refuses, a field not agreed."""
 
     exit_code = 4

@@ -1,0 +1,116 @@
+"""Agreements and the release policy: what may be sent, under which law, until when, and what may be published."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from linkage.contract.vocabulary import FACT_SCHEMA, IDENTIFIER_KINDS, Month, Name
+from linkage.errors import NotPermittedError
+
+__all__ = ["Agreement", "ReleasePolicy", "Scope"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Agreement(_Strict):
+    """What one source has agreed to.
+
+    Modes: ``full`` sends every person in scope; ``consent`` only persons with a live written release;
+    ``aggregate`` sends no record at all (34 USC 12291(b)(2), 28 CFR 94.115: funded victim services).
+
+    Parameters
+    ----------
+    identifiers, facts
+        Fields that may be encoded, and facts that may be sent. A field not listed never leaves, whatever the
+        source schema maps.
+    floor
+        Smallest count that may be published from this source's data.
+    refers_to
+        Sources to which this one refers people as a matter of routine, so that the lists are known to depend.
+    """
+
+    agreement: Literal[1]
+    project: Name
+    source: Name
+    title: str
+    legal_basis: str = Field(min_length=1)
+    authority: str = Field(min_length=1)
+    mode: Literal["full", "consent", "aggregate"]
+    profile: Name
+    identifiers: tuple[str, ...]
+    facts: tuple[str, ...]
+    floor: Annotated[int, Field(ge=2, le=1000)]
+    starts: dt.date
+    ends: dt.date
+    refers_to: tuple[Name, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        wrong = [
+            f"identifiers: '{name}' is not in the person vocabulary"
+            for name in self.identifiers
+            if name not in (*IDENTIFIER_KINDS, "aliases")
+        ]
+        known = set(FACT_SCHEMA) - {"pseudonym", "decoy"}
+        wrong += [f"facts: '{name}' is not in the fact vocabulary" for name in self.facts if name not in known]
+        if self.ends < self.starts:
+            wrong.append("ends: lies before starts")
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+    def check_in_force(self, day: dt.date) -> None:
+        """Raise :class:`NotPermittedError` unless the agreement covers ``day``."""
+        if not self.starts <= day <= self.ends:
+            raise NotPermittedError(
+                f"the agreement of source {self.source} is not in force on {day.isoformat()}",
+                reason="no-agreement",
+                hint="nothing may be sent or used until the agreement is renewed",
+            )
+
+
+class Scope(_Strict):
+    """Whom a release speaks of: contacts from ``first_month`` to ``last_month``, age at contact up to ``max_age``."""
+
+    first_month: Month
+    last_month: Month
+    max_age: Annotated[int, Field(ge=1, le=120)]
+    jurisdiction: str
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        if self.last_month < self.first_month:
+            raise ValueError("last_month lies before first_month")
+        return self
+
+
+class ReleasePolicy(_Strict):
+    """What may be published.
+
+    Parameters
+    ----------
+    floor
+        Counts from 1 to ``floor - 1`` are not published; an agreement can raise it, nothing can lower it.
+    lists
+        Sources in the order in which tables show them.
+    round_estimates_to
+        Base to which model-based estimates are rounded.
+    """
+
+    release_policy: Literal[1]
+    project: Name
+    title: str
+    scope: Scope
+    lists: tuple[Name, ...] = Field(min_length=1)
+    floor: Annotated[int, Field(ge=2, le=1000)]
+    round_estimates_to: Annotated[int, Field(ge=1, le=1000)]
+    contact: str
+
+    def effective_floor(self, agreements: list[Agreement]) -> int:
+        """Return the strictest floor of the policy and all agreements."""
+        return max([self.floor, *(entry.floor for entry in agreements)])

@@ -1,0 +1,102 @@
+"""Settings of one site: ``linkage.toml``. Paths to key files, never a secret."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
+
+from linkage.contract.files import fault_lines
+from linkage.contract.vocabulary import Name
+from linkage.errors import ContractError
+
+__all__ = ["AnalysisSettings", "HubSettings", "Settings", "StewardSettings", "find_settings", "load_settings"]
+
+
+def _beside(value: object, info: ValidationInfo) -> object:
+    base = (info.context or {}).get("folder")
+    return Path(base) / value if isinstance(value, str) and base is not None else value
+
+
+SitePath = Annotated[Path, BeforeValidator(_beside)]
+"""A path; a relative one counts from the folder of the settings file."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StewardSettings(_Strict):
+    """What an agency's machine needs: its own keys, the linkage key, and whom it seals for."""
+
+    source: Name
+    schema_file: SitePath | None = None
+    agreement: SitePath
+    linkage_key: SitePath
+    party_key: SitePath
+    hub: SitePath
+    analysis: SitePath
+    outbox: SitePath
+
+
+class HubSettings(_Strict):
+    """What the hub needs: its own key, the agencies it trusts, and whom it seals the person map for."""
+
+    party_key: SitePath
+    senders: dict[Name, SitePath]
+    agreements: dict[Name, SitePath]
+    analysis: SitePath
+    inbox: SitePath
+    state: SitePath
+
+
+class AnalysisSettings(_Strict):
+    """What the analysis enclave needs: its own key, the hub's and the agencies' public keys, the policy."""
+
+    party_key: SitePath
+    hub: SitePath
+    senders: dict[Name, SitePath]
+    agreements: dict[Name, SitePath]
+    policy: SitePath
+    state: SitePath
+    releases: SitePath
+
+
+class Settings(_Strict):
+    """One site. A small site may run hub and analysis on one host: two sections, two keys."""
+
+    project: Name
+    epoch: str
+    profile: Name
+    spec_file: SitePath | None = None
+    steward: StewardSettings | None = None
+    hub: HubSettings | None = None
+    analysis: AnalysisSettings | None = None
+
+
+def find_settings(given: Path | None) -> Path:
+    """Return the settings file: the one given, else the environment's ``LINKAGE_SETTINGS``, else ``./linkage.toml``."""
+    path = given or Path(os.environ.get("LINKAGE_SETTINGS", "linkage.toml"))
+    if not path.is_file():
+        raise ContractError(
+            f"{path}: no settings file here",
+            reason="no-settings",
+            hint="name one with --settings, or run the command in the folder that holds linkage.toml",
+        )
+    return path
+
+
+def load_settings(path: Path) -> Settings:
+    """Read and check a settings file; relative paths in it count from its own folder."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        raise ContractError(f"{path}: not a TOML file", reason="malformed") from None
+    try:
+        return Settings.model_validate(content, context={"folder": path.resolve().parent})
+    except ValidationError as error:
+        problems = fault_lines(error)
+        raise ContractError(f"{path}: {len(problems)} faults", reason="invalid", problems=problems) from None

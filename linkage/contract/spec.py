@@ -1,0 +1,150 @@
+"""Linkage spec: which filters a record is turned into. One file a profile; parties with different specs cannot link.
+
+A *filter* mixes several fields. One filter of everything is a cryptographic long-term key (Schnell, Bachteler and
+Reiher 2011), one filter a field is a field-level filter, anything between is as good: none is a special case.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from linkage.contract.vocabulary import IdentifierKind, Name
+
+__all__ = ["ConstantFill", "Diffusion", "Filter", "FixedHashes", "LinkageSpec", "Part", "SpecField", "Tokens", "digest"]
+
+Tokens = Literal["bigrams", "positional", "date", "year", "whole"]
+
+_TOKENS_OF: dict[str, tuple[str, ...]] = {
+    "name": ("bigrams", "whole"),
+    "text": ("bigrams", "whole"),
+    "date": ("date", "year"),
+    "digits": ("positional", "bigrams", "whole"),
+    "code": ("whole", "positional", "bigrams"),
+}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SpecField(_Strict):
+    """A field and its kind, which fixes how it is standardised before it is cut into tokens.
+
+    ``column`` is where plain files of records (``linkage lab accuracy``) hold it, if not under the field's name.
+    """
+
+    kind: IdentifierKind
+    column: str | None = None
+
+
+class Part(_Strict):
+    """A field inside a filter: how it is cut into tokens, and how many hashes a token gets beside the others'."""
+
+    field: Name
+    tokens: Tokens
+    weight: Annotated[float, Field(gt=0, le=16)]
+
+
+class Filter(_Strict):
+    """One Bloom filter."""
+
+    name: Name
+    parts: tuple[Part, ...] = Field(min_length=1)
+
+
+class ConstantFill(_Strict):
+    """Hashes per token chosen record by record, so that every filter is equally full and its weight says nothing."""
+
+    kind: Literal["constant_fill"]
+    fill: Annotated[float, Field(gt=0.05, lt=0.6)]
+
+
+class FixedHashes(_Strict):
+    """The same number of hashes for every token of weight 1. Links better and leaks the number of tokens."""
+
+    kind: Literal["fixed_hashes"]
+    hashes: Annotated[float, Field(ge=1, le=200)]
+
+
+class Diffusion(_Strict):
+    """Each of ``bits`` output bits is the XOR of ``inputs`` secret bits of the filter (Armknecht et al. 2023)."""
+
+    bits: Literal[512, 1024, 2048, 4096, 8192]
+    inputs: Annotated[int, Field(ge=1, le=32)]
+
+
+class LinkageSpec(_Strict):
+    """A linkage spec.
+
+    Parameters
+    ----------
+    rules
+        Version of the standardising rules that the spec was made for; another version is refused.
+    fields
+        Field -> kind. Every field that a filter names must be here.
+    bits
+        Length of each filter before diffusion; a power of two, so that positions are unbiased.
+    presence_masks
+        Send, per filter, which of its fields are filled. Links better on gappy data and leaks it.
+    variants
+        How many names of one person are encoded at most (the first and further aliases).
+    visible_edges
+        Largest share of an agency's records that may have a visible edge to another record of the same agency;
+        the owner refuses to seal above it.
+    """
+
+    linkage_spec: Literal[1]
+    name: Name
+    title: str
+    rules: Annotated[int, Field(ge=1)]
+    fields: dict[Name, SpecField] = Field(min_length=1)
+    bits: Literal[256, 512, 1024, 2048, 4096]
+    hashing: Annotated[ConstantFill | FixedHashes, Field(discriminator="kind")]
+    diffusion: Diffusion
+    presence_masks: bool
+    variants: Annotated[int, Field(ge=1, le=8)]
+    visible_edges: Annotated[float, Field(gt=0, le=1)]
+    filters: tuple[Filter, ...] = Field(min_length=1, max_length=16)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        wrong: list[str] = []
+        names = [entry.name for entry in self.filters]
+        if len(set(names)) < len(names):
+            wrong.append("filters: a name occurs twice")
+        if self.diffusion.inputs > self.bits:
+            wrong.append("diffusion.inputs: more than the filter has bits")
+        for position, entry in enumerate(self.filters):
+            if len({(part.field, part.tokens) for part in entry.parts}) < len(entry.parts):
+                wrong.append(f"filters.{position}: a field is cut the same way twice")
+            if len({part.field for part in entry.parts}) > 16:
+                wrong.append(f"filters.{position}: more than 16 fields")
+            for part in entry.parts:
+                kind = self.fields[part.field].kind if part.field in self.fields else None
+                if kind is None:
+                    wrong.append(f"filters.{position}: names a field that 'fields' does not list")
+                elif part.tokens not in _TOKENS_OF[kind]:
+                    wrong.append(f"filters.{position}: tokens '{part.tokens}' do not fit a field of kind '{kind}'")
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the spec's canonical JSON, hex."""
+        return digest(self)
+
+
+def digest(model: BaseModel) -> str:
+    """Return the SHA-256 of a contract model's canonical JSON (sorted keys, no spaces, UTF-8), hex.
+
+    Titles are for people and do not count.
+    """
+    content = model.model_dump(mode="json", exclude={"title"})
+    return hashlib.sha256(
+        json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    ).hexdigest()
