@@ -1,0 +1,295 @@
+"""The batch: what one agency sends to the hub for one month, in one sealed file with two compartments.
+
+``encodings`` is for the hub and ``facts`` for the analysis; neither recipient can open the other's. Both are Parquet,
+uncompressed, so that a size tells no more than the row counts that the manifest states anyway, and sorted by
+pseudonym, so that the order of rows tells nothing. Decoys are in both and count as records and events.
+
+Leakage
+-------
+Anybody who holds the file sees the manifest (:class:`BatchManifest`), the key ids and the sizes. The hub sees
+encodings and how many names a pseudonym has; the analysis sees facts. Both see the same pseudonyms.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import polars as pl
+from pydantic import Field, StringConstraints, ValidationError
+
+from linkage.contract.vocabulary import FACT_SCHEMA, FACT_VALUES, Month, Name
+from linkage.errors import NotPermittedError
+from linkage.exchange.envelope import Compartment, inspect, read_compartments, seal
+from linkage.exchange.frames import from_parquet, to_parquet
+from linkage.exchange.keys import Party, PublicParty
+from linkage.exchange.manifest import HEX32, Strict
+from linkage.exchange.reasons import refuse
+
+__all__ = [
+    "SMALLEST_BATCH",
+    "BatchManifest",
+    "new_batch_id",
+    "new_serial",
+    "open_encodings",
+    "open_facts",
+    "read_manifest",
+    "seal_batch",
+]
+
+SMALLEST_BATCH = 2
+"""A batch of one record would be a look-up of one person."""
+
+ENCODINGS, FACTS = "encodings", "facts"
+
+_MOST_ROWS = 1 << 31
+_Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+_Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,39}$")]
+_Count = Annotated[int, Field(ge=0, le=_MOST_ROWS)]
+
+
+class BatchManifest(Strict):
+    """What the manifest of a batch says about it: signed, and visible to anybody.
+
+    Parameters
+    ----------
+    project, epoch
+        As in the linkage key.
+    source
+        The agency's source name; the hub holds one trusted key a source.
+    batch_id
+        128 random bits, hex: no batch is taken in twice.
+    serial
+        Microseconds since 1970 UTC at sealing; grows from batch to batch of a source.
+    month
+        The reporting month, ``YYYY-MM``.
+    spec_name, spec_digest, rules_version, fingerprint
+        How the encodings were made; batches whose fingerprints differ cannot be linked.
+    records, rows, events
+        Distinct pseudonyms and rows (with the variants) of the encodings, rows of the facts. Decoys included.
+    mode, agreement_digest
+        Under which agreement it is sent.
+    deduplicated
+        Whether the source has at most one record per person.
+    tool_version
+        Version of this package that sealed it.
+    """
+
+    project: Name
+    epoch: _Label
+    source: Name
+    batch_id: Annotated[str, StringConstraints(pattern=HEX32)]
+    serial: Annotated[int, Field(gt=0, lt=2**53)]
+    month: Month
+    spec_name: Name
+    spec_digest: _Digest
+    rules_version: Annotated[int, Field(ge=1, lt=2**31)]
+    fingerprint: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32,128}$")]
+    records: _Count
+    rows: _Count
+    events: _Count
+    mode: Literal["full", "consent"]
+    agreement_digest: _Digest
+    deduplicated: bool
+    tool_version: _Label
+
+
+def new_batch_id() -> str:
+    """Return 128 random bits as 32 hex characters."""
+    return secrets.token_hex(16)
+
+
+def new_serial() -> int:
+    """Return the present moment in microseconds since 1970 UTC."""
+    return time.time_ns() // 1000
+
+
+def seal_batch(
+    path: Path,
+    manifest: BatchManifest,
+    encodings: pl.DataFrame,
+    facts: pl.DataFrame,
+    sender: Party,
+    hub: PublicParty,
+    analysis: PublicParty,
+) -> None:
+    """Check, sort, encrypt and sign one batch.
+
+    Parameters
+    ----------
+    path
+        The file to write; it appears whole or not at all.
+    manifest
+        Its counts must be those of the frames.
+    encodings
+        ``pseudonym`` String, ``variant`` UInt8 (0 .. k for each pseudonym), the filters (Binary, one width, no null)
+        and for a filter possibly ``<filter>_mask`` (UInt16).
+    facts
+        The columns of :data:`linkage.contract.vocabulary.FACT_SCHEMA`, one row an event, of pseudonyms that are in
+        ``encodings``.
+    sender, hub, analysis
+        Who signs, who can open the encodings, who can open the facts.
+
+    Raises
+    ------
+    NotPermittedError
+        ``one-key-two-roles`` if hub and analysis have the same key: nobody may hold both encodings and facts.
+    SealError
+        ``contents-mismatch`` if a frame is not what the manifest or the format says, ``too-few-records`` below two.
+    """
+    if hub.key_id == analysis.key_id:
+        raise NotPermittedError(
+            "hub and analysis have the same key, so one role would hold encodings and facts",
+            reason="one-key-two-roles",
+            hint="give each its own party key, even where both run on one host",
+        )
+    encodings = _arranged(encodings, list(_encodings_schema(encodings)), ["pseudonym", "variant"])
+    facts = _arranged(facts, list(FACT_SCHEMA), list(FACT_SCHEMA))
+    _check_encodings(encodings, manifest)
+    _check_facts(facts, manifest)
+    if not facts["pseudonym"].is_in(encodings["pseudonym"].unique().implode()).all():
+        raise refuse("contents-mismatch")
+    seal(
+        path,
+        "batch",
+        manifest.model_dump(),
+        [
+            Compartment(ENCODINGS, hub, to_parquet(encodings)),
+            Compartment(FACTS, analysis, to_parquet(facts)),
+        ],
+        sender,
+    )
+
+
+def _arranged(frame: pl.DataFrame, columns: list[str], by: list[str]) -> pl.DataFrame:
+    """Put columns and rows into the one order in which they are sent."""
+    if set(frame.columns) != set(columns):
+        raise refuse("contents-mismatch")
+    return frame.select(columns).sort(by)
+
+
+def _encodings_schema(frame: pl.DataFrame) -> dict[str, pl.DataType]:
+    """Return the columns that encodings with these filters have, in order: a mask stands behind its filter."""
+    schema: dict[str, pl.DataType] = {"pseudonym": pl.String(), "variant": pl.UInt8()}
+    for name, kind in frame.schema.items():
+        if kind == pl.Binary:
+            schema[name] = pl.Binary()
+            if f"{name}_mask" in frame.columns:
+                schema[f"{name}_mask"] = pl.UInt16()
+    return schema
+
+
+def _manifest(envelope: dict[str, Any]) -> BatchManifest:
+    try:
+        manifest = BatchManifest.model_validate(envelope["header"])
+    except ValidationError:
+        raise refuse("malformed") from None
+    entries = envelope["compartments"]
+    if [entry["name"] for entry in entries] != [ENCODINGS, FACTS] or entries[0]["recipient"] == entries[1]["recipient"]:
+        raise refuse("malformed")
+    if manifest.records < SMALLEST_BATCH:
+        raise refuse("too-few-records")
+    return manifest
+
+
+def read_manifest(path: Path) -> BatchManifest:
+    """Read the manifest of a batch, without any key. **Not verified**: see :func:`linkage.exchange.envelope.verify`.
+
+    Raises
+    ------
+    SealError
+        If the file is no batch, or the manifest is not one.
+    """
+    return _manifest(inspect(path, "batch"))
+
+
+def open_encodings(path: Path, hub: Party, sender: PublicParty) -> pl.DataFrame:
+    """Verify a batch, open the hub's compartment and check it against the manifest.
+
+    Returns
+    -------
+    polars.DataFrame
+        The encodings frame, sorted by pseudonym and variant.
+
+    Raises
+    ------
+    SealError
+        With one of the codes of :data:`linkage.exchange.reasons.REASONS`.
+    """
+    envelope, (content,) = read_compartments(path, (ENCODINGS,), hub, sender, "batch")
+    manifest = _manifest(envelope)
+    frame = from_parquet(content, manifest.rows)
+    _check_encodings(frame, manifest)
+    return frame
+
+
+def open_facts(path: Path, analysis: Party, sender: PublicParty) -> pl.DataFrame:
+    """Verify a batch, open the analysis' compartment and check it against the manifest and the vocabulary.
+
+    Returns
+    -------
+    polars.DataFrame
+        The facts frame, sorted by pseudonym and month. Decoys are in it, marked.
+
+    Raises
+    ------
+    SealError
+        With one of the codes of :data:`linkage.exchange.reasons.REASONS`.
+    """
+    envelope, (content,) = read_compartments(path, (FACTS,), analysis, sender, "batch")
+    manifest = _manifest(envelope)
+    frame = from_parquet(content, manifest.events)
+    _check_facts(frame, manifest)
+    return frame
+
+
+def _check_encodings(frame: pl.DataFrame, manifest: BatchManifest) -> None:
+    """Hold the encodings to the format and to the manifest's counts."""
+    expected = _encodings_schema(frame)
+    filters = [name for name, kind in expected.items() if kind == pl.Binary]
+    fits = (
+        bool(filters)
+        and list(frame.schema.items()) == list(expected.items())
+        and frame.height == manifest.rows
+        and sum(frame.null_count().row(0)) == 0
+    )
+    if not fits:
+        raise refuse("contents-mismatch")
+    if manifest.records < SMALLEST_BATCH:
+        raise refuse("too-few-records")
+    widths = pl.concat([frame[name].bin.size().unique() for name in filters]).unique()
+    # Sorted by pseudonym and variant, with variants 0 .. k: each row is variant 0 of a new pseudonym, which is larger,
+    # or the next variant of the same one. This also says that no (pseudonym, variant) occurs twice.
+    pseudonym, variant = frame["pseudonym"], frame["variant"].cast(pl.Int16)
+    first = variant == 0
+    follows = ((pseudonym == pseudonym.shift()) & (variant == variant.shift() + 1)) | (
+        first & (pseudonym > pseudonym.shift())
+    )
+    fits = (
+        widths.len() == 1
+        and widths[0] > 0
+        and pseudonym.str.contains(HEX32).all()
+        and bool(first[0])
+        and follows[1:].all()
+        and int(first.sum()) == manifest.records
+    )
+    if not fits:
+        raise refuse("contents-mismatch")
+
+
+def _check_facts(frame: pl.DataFrame, manifest: BatchManifest) -> None:
+    """Hold the facts to the vocabulary and to the manifest's counts."""
+    if list(frame.schema.items()) != list(FACT_SCHEMA.items()) or frame.height != manifest.events:
+        raise refuse("contents-mismatch")
+    fits = (
+        frame["pseudonym"].null_count() == 0
+        and frame["decoy"].null_count() == 0
+        and bool(frame["pseudonym"].str.contains(HEX32).all())
+        and bool(frame["month"].str.contains(r"^\d{4}-(0[1-9]|1[0-2])$").all())
+        and frame["pseudonym"].n_unique() <= manifest.records
+        and all(bool(frame[name].is_in(list(values)).all()) for name, values in FACT_VALUES.items())
+    )
+    if not fits:
+        raise refuse("contents-mismatch")

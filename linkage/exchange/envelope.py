@@ -1,0 +1,384 @@
+"""The sealed file: a signed manifest, then compartments, each encrypted for one recipient.
+
+::
+
+    linkage-batch/1 LF                      which kind, which version
+    manifest length                         4 bytes, big-endian
+    manifest                                canonical JSON
+    signature                               64 bytes, Ed25519, over the first line and the manifest
+    compartment, compartment, ...           in the manifest's order, sizes and SHA-256 in the manifest
+
+Each compartment has its own random content key. HPKE (ML-KEM-768 with X25519) wraps it for the recipient; Cobblestone
+(chunked AES-256-GCM) encrypts the content under it. Both are bound to kind, file id, compartment, sender and
+recipient, so that no part of one file is of use in another. HPKE does not say who sealed: the signature does, and it
+is checked before anything else is believed. ``schemas/batch.md`` has every byte.
+
+Version 1 files stay readable: a later format has another number in its first line and this one is kept beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
+from cryptography.exceptions import InvalidTag
+
+from linkage.exchange.canonical import encode_bytes, load_bytes
+from linkage.exchange.files import atomic_write
+from linkage.exchange.keys import Party, PublicParty
+from linkage.exchange.manifest import (
+    LARGEST_MANIFEST,
+    SUITE,
+    WRAPPED,
+    Manifest,
+    compartment_info,
+    dump_manifest,
+    parse_manifest,
+)
+from linkage.exchange.reasons import refuse
+
+__all__ = [
+    "KINDS",
+    "SUITE",
+    "Compartment",
+    "file_digest",
+    "inspect",
+    "open_compartment",
+    "read_compartments",
+    "seal",
+    "verify",
+]
+
+KINDS = ("batch", "person-map")
+_CHUNK = 1 << 20
+_LONGEST_LINE = 64
+_SIGNATURE = 64
+_PURPOSE = "envelope"
+_FIRST_LINE = re.compile(rb"linkage-(batch|person-map)/1\n")
+
+
+@dataclass(frozen=True)
+class Compartment:
+    """What goes into one compartment, and for whom.
+
+    Parameters
+    ----------
+    name
+        Lower-case letters and hyphens; once per file.
+    recipient
+        The only party that can open it.
+    source
+        A file, or the content itself, so that it need not touch the disk unencrypted.
+    """
+
+    name: str
+    recipient: PublicParty
+    source: Path | bytes
+
+
+@dataclass(frozen=True)
+class _Envelope:
+    """A parsed file. Nothing in it is to be believed until :func:`_verify` has passed."""
+
+    file: BinaryIO
+    first_line: bytes
+    raw: bytes
+    manifest: Manifest
+    signature: bytes
+    start: int
+    surplus: int
+
+    @property
+    def kind(self) -> str:
+        return self.first_line[len(b"linkage-") : -len(b"/1\n")].decode()
+
+    def offset(self, name: str) -> int:
+        position = self.start
+        for entry in self.manifest.compartments:
+            if entry.name == name:
+                break
+            position += entry.size
+        return position
+
+
+def _chunks(file: BinaryIO, size: int | None = None) -> Iterator[bytes]:
+    """Read ``size`` bytes, or all of them, a piece at a time; a file that ends early is truncated."""
+    left = size
+    while left is None or left > 0:
+        piece = file.read(_CHUNK if left is None else min(_CHUNK, left))
+        if not piece:
+            if left:
+                raise refuse("truncated")
+            return
+        if left is not None:
+            left -= len(piece)
+        yield piece
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a whole file, hex: what ``sha256sum`` prints, and what receipts call the batch by."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        for piece in _chunks(file):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+# --- sealing
+
+
+def seal(path: Path, kind: str, header: dict[str, Any], compartments: list[Compartment], sender: Party) -> None:
+    """Seal compartments into one signed file.
+
+    Parameters
+    ----------
+    path
+        The file to write; it appears whole or not at all.
+    kind
+        One of :data:`KINDS`.
+    header
+        What anybody may see, in the canonical subset of JSON: signed, not encrypted.
+    compartments
+        One to eight, each for one recipient; names differ.
+    sender
+        Signs.
+
+    Raises
+    ------
+    SealError
+        ``malformed`` if the header or a name does not fit the format.
+    """
+    if kind not in KINDS:
+        raise refuse("bad-version")
+    file_id = secrets.token_hex(16)
+    first_line = f"linkage-{kind}/1\n".encode()
+    with ExitStack() as sources:
+        plain = [sources.enter_context(_plain(compartment.source)) for compartment in compartments]
+        sizes = [_sealed_size(file.seek(0, os.SEEK_END)) for file in plain]
+        jobs = [_Job(kind, file_id, compartment, sender) for compartment in compartments]
+        entries = [job.entry(size, "0" * 64) for job, size in zip(jobs, sizes, strict=True)]
+        length = len(dump_manifest(file_id, sender.key_id, header, entries))
+        with atomic_write(Path(path)) as target, target.open("wb") as file:
+            # The manifest comes first and holds the digests of what follows: leave its place free, then fill it.
+            file.seek(len(first_line) + 4 + length + _SIGNATURE)
+            entries = [job.entry(*job.encrypt(content, file)) for job, content in zip(jobs, plain, strict=True)]
+            raw = dump_manifest(file_id, sender.key_id, header, entries)
+            if len(raw) != length or [entry["size"] for entry in entries] != sizes:
+                raise refuse("malformed")
+            file.seek(0)
+            file.write(first_line + length.to_bytes(4, "big") + raw)
+            file.write(sender.sign(_PURPOSE, first_line + raw))
+
+
+def _plain(source: Path | bytes) -> BinaryIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+
+
+def _sealed_size(size: int) -> int:
+    """Return how long Cobblestone's output is: 56 bytes of header, 16 a chunk of 16 KiB; the last chunk is short."""
+    return size + 56 + 16 * (size // 16384 + 1)
+
+
+class _Job:
+    """The sealing of one compartment under a fresh content key."""
+
+    def __init__(self, kind: str, file_id: str, compartment: Compartment, sender: Party) -> None:
+        self._name, self._recipient = compartment.name, compartment.recipient.key_id
+        info = compartment_info(kind, file_id, compartment.name, sender.key_id, self._recipient)
+        content_key = secrets.token_bytes(32)
+        self._wrapped = encode_bytes(compartment.recipient.wrap(content_key, info))
+        self._encryptor = Cobblestone256Encryptor(content_key, info)
+
+    def encrypt(self, plain: BinaryIO, file: BinaryIO) -> tuple[int, str]:
+        """Encrypt all of ``plain`` to where ``file`` stands; return size and SHA-256 of what was written."""
+        digest, size = hashlib.sha256(), 0
+        plain.seek(0)
+        for piece in self._pieces(plain):
+            digest.update(piece)
+            size += file.write(piece)
+        return size, digest.hexdigest()
+
+    def _pieces(self, plain: BinaryIO) -> Iterator[bytes]:
+        for piece in _chunks(plain):
+            yield self._encryptor.update(piece)
+        yield self._encryptor.finalize()
+
+    def entry(self, size: int, sha256: str) -> dict[str, Any]:
+        """Return the compartment's entry in the manifest."""
+        return {
+            "name": self._name,
+            "recipient": self._recipient,
+            "suite": SUITE,
+            "key": self._wrapped,
+            "size": size,
+            "sha256": sha256,
+        }
+
+
+# --- reading
+
+
+@contextmanager
+def _opened(path: Path, kind: str | None) -> Iterator[_Envelope]:
+    """Open and parse a file: first line, lengths, manifest, sizes. No secret, no trust."""
+    try:
+        file = Path(path).open("rb")
+    except OSError:
+        raise refuse("unreadable") from None
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        first_line = file.readline(_LONGEST_LINE)
+        if not _FIRST_LINE.fullmatch(first_line) or (kind is not None and first_line != f"linkage-{kind}/1\n".encode()):
+            raise refuse("bad-version")
+        length = int.from_bytes(_exactly(file, 4), "big")
+        if not 0 < length <= LARGEST_MANIFEST:
+            raise refuse("malformed")
+        raw = _exactly(file, length)
+        signature = _exactly(file, _SIGNATURE)
+        manifest = parse_manifest(raw)
+        start = file.tell()
+        expected = start + sum(entry.size for entry in manifest.compartments)
+        yield _Envelope(file, first_line, raw, manifest, signature, start, size - expected)
+
+
+def _exactly(file: BinaryIO, length: int) -> bytes:
+    data = file.read(length)
+    if len(data) < length:
+        raise refuse("truncated")
+    return data
+
+
+def _check_size(envelope: _Envelope) -> None:
+    if envelope.surplus:
+        raise refuse("truncated" if envelope.surplus < 0 else "malformed")
+
+
+def _verify(envelope: _Envelope, sender: PublicParty) -> None:
+    """Check, in this order: who, the signature, the sizes, the digests."""
+    if envelope.manifest.sender != sender.key_id:
+        raise refuse("untrusted-sender")
+    if not sender.has_signed(envelope.signature, _PURPOSE, envelope.first_line + envelope.raw):
+        raise refuse("bad-signature")
+    _check_size(envelope)
+    envelope.file.seek(envelope.start)
+    for entry in envelope.manifest.compartments:
+        digest = hashlib.sha256()
+        for piece in _chunks(envelope.file, entry.size):
+            digest.update(piece)
+        if digest.hexdigest() != entry.sha256:
+            raise refuse("damaged")
+
+
+def _decrypt(envelope: _Envelope, name: str, recipient: Party, write: Callable[[bytes], object]) -> None:
+    """Decrypt one compartment of a verified file. What was written counts only if this returns."""
+    entry = next((entry for entry in envelope.manifest.compartments if entry.name == name), None)
+    if entry is None:
+        raise refuse("malformed")
+    if entry.recipient != recipient.key_id:
+        raise refuse("not-for-us")
+    info = compartment_info(envelope.kind, envelope.manifest.id, name, envelope.manifest.sender, entry.recipient)
+    envelope.file.seek(envelope.offset(name))
+    try:
+        decryptor = Cobblestone256Decryptor(recipient.unwrap(load_bytes(entry.key, WRAPPED), info), info)
+        for piece in _chunks(envelope.file, entry.size):
+            write(decryptor.update(piece))
+        write(decryptor.finalize())
+    except (InvalidTag, ValueError):
+        raise refuse("cannot-open") from None
+
+
+def inspect(path: Path, kind: str | None = None) -> dict[str, Any]:
+    """Read what anybody can see of a sealed file, without any key.
+
+    **Nothing in it is verified.** Use it to route a file or to show it, never to decide on it.
+
+    Returns
+    -------
+    dict
+        ``kind``, ``version``, ``bytes`` (size of the file) and the manifest: ``id``, ``sender`` (key id), ``header``,
+        ``compartments`` (``name``, ``recipient`` key id, ``suite``, wrapped ``key``, ``size``, ``sha256``).
+
+    Raises
+    ------
+    SealError
+        ``unreadable``, ``bad-version``, ``malformed`` or ``truncated``.
+    """
+    with _opened(path, kind) as envelope:
+        _check_size(envelope)
+        return _public(envelope)
+
+
+def _public(envelope: _Envelope) -> dict[str, Any]:
+    total = envelope.start + sum(entry.size for entry in envelope.manifest.compartments)
+    return {"kind": envelope.kind, "version": 1, "bytes": total, **envelope.manifest.model_dump()}
+
+
+def verify(path: Path, sender: PublicParty, kind: str | None = None) -> dict[str, Any]:
+    """Check that a file is whole and signed by this sender; return what :func:`inspect` does, now trustworthy.
+
+    Raises
+    ------
+    SealError
+        With one of the codes of :data:`~linkage.exchange.reasons.REASONS`.
+    """
+    with _opened(path, kind) as envelope:
+        _verify(envelope, sender)
+        return _public(envelope)
+
+
+def open_compartment(
+    path: Path, name: str, recipient: Party, sender: PublicParty, target: Path, kind: str | None = None
+) -> dict[str, Any]:
+    """Verify a file, then decrypt one compartment into a private file, which appears whole or not at all.
+
+    Returns
+    -------
+    dict
+        As :func:`verify`, from the same reading of the file.
+
+    Raises
+    ------
+    SealError
+        With one of the codes of :data:`~linkage.exchange.reasons.REASONS`; ``target`` is then as it was.
+    """
+    with _opened(path, kind) as envelope:
+        _verify(envelope, sender)
+        with atomic_write(Path(target), private=True) as temporary, temporary.open("wb") as file:
+            _decrypt(envelope, name, recipient, file.write)
+        return _public(envelope)
+
+
+def read_compartments(
+    path: Path, names: tuple[str, ...], recipient: Party, sender: PublicParty, kind: str | None = None
+) -> tuple[dict[str, Any], list[bytes]]:
+    """Verify a file, then decrypt compartments into memory: nothing unencrypted touches the disk.
+
+    Returns
+    -------
+    manifest
+        As :func:`verify`, from the same reading of the file.
+    contents
+        One byte string a name.
+
+    Raises
+    ------
+    SealError
+        With one of the codes of :data:`~linkage.exchange.reasons.REASONS`.
+    """
+    with _opened(path, kind) as envelope:
+        _verify(envelope, sender)
+        contents = []
+        for name in names:
+            buffer = io.BytesIO()
+            _decrypt(envelope, name, recipient, buffer.write)
+            contents.append(buffer.getvalue())
+        return _public(envelope), contents

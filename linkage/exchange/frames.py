@@ -1,0 +1,36 @@
+"""Frames inside compartments: Parquet in memory, never on disk."""
+
+from __future__ import annotations
+
+import io
+
+import polars as pl
+
+from linkage.exchange.reasons import refuse
+
+__all__ = ["from_parquet", "to_parquet"]
+
+
+def to_parquet(frame: pl.DataFrame) -> bytes:
+    """Write a frame as uncompressed Parquet without statistics (they would repeat the extreme values in clear)."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="uncompressed", statistics=False)
+    return buffer.getvalue()
+
+
+def from_parquet(content: bytes, rows: int) -> pl.DataFrame:
+    """Read Parquet that must have so many rows; the count is checked before the columns are read.
+
+    Raises
+    ------
+    SealError
+        ``contents-mismatch`` if it is no Parquet or has another number of rows.
+    """
+    try:
+        lazy = pl.scan_parquet(io.BytesIO(content))
+        if lazy.select(pl.len()).collect().item() != rows:
+            raise refuse("contents-mismatch")
+        return lazy.collect()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError):
+        # The parser's own message could quote what it read.
+        raise refuse("contents-mismatch") from None

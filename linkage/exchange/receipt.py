@@ -1,0 +1,146 @@
+"""The receipt: the hub's signed word to an agency on what became of its batch.
+
+::
+
+    linkage-receipt/1
+    {"batch_digest":...}      canonical JSON
+    <signature>               base64, Ed25519, over the first line and the second without its line end
+
+A receipt says nothing about links: what the hub found in a batch never flows back to an agency.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+
+from linkage.contract.vocabulary import Name
+from linkage.exchange.canonical import dump, encode_bytes, load, load_bytes
+from linkage.exchange.files import atomic_write
+from linkage.exchange.keys import Party, PublicParty
+from linkage.exchange.manifest import HEX32, Strict
+from linkage.exchange.reasons import refuse
+
+__all__ = ["Receipt", "inspect_receipt", "read_receipt", "write_receipt"]
+
+_FIRST_LINE = b"linkage-receipt/1\n"
+_LARGEST = 8 * 1024
+_PURPOSE = "receipt"
+
+
+class Receipt(Strict):
+    """What a receipt says.
+
+    Parameters
+    ----------
+    batch_digest
+        SHA-256 of the whole batch file, hex.
+    source
+        The agency's source name.
+    status, reason
+        ``accepted`` without a reason, or ``quarantined`` with a reason code.
+    records
+        Records taken in; 0 if quarantined.
+    time
+        Microseconds since 1970 UTC.
+    sender
+        Key id of the hub.
+    """
+
+    batch_digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    source: Name
+    status: Literal["accepted", "quarantined"]
+    reason: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")] | None
+    records: Annotated[int, Field(ge=0, le=1 << 31)]
+    time: Annotated[int, Field(gt=0, lt=2**53)]
+    sender: Annotated[str, StringConstraints(pattern=HEX32)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.status == "accepted") == (self.reason is not None):
+            raise ValueError("a reason belongs to a quarantined batch, and only there")
+        return self
+
+
+def write_receipt(
+    path: Path,
+    *,
+    batch_digest: str,
+    source: str,
+    status: Literal["accepted", "quarantined"],
+    reason: str | None,
+    records: int,
+    sender: Party,
+) -> Receipt:
+    """Sign and write a receipt.
+
+    Raises
+    ------
+    SealError
+        ``malformed`` if a value does not fit (see :class:`Receipt`).
+    """
+    receipt = _validated(
+        {
+            "batch_digest": batch_digest,
+            "source": source,
+            "status": status,
+            "reason": reason,
+            "records": records,
+            "time": time.time_ns() // 1000,
+            "sender": sender.key_id,
+        }
+    )
+    body = dump(receipt.model_dump())
+    signature = sender.sign(_PURPOSE, _FIRST_LINE + body)
+    with atomic_write(Path(path)) as temporary:
+        temporary.write_bytes(_FIRST_LINE + body + b"\n" + encode_bytes(signature).encode() + b"\n")
+    return receipt
+
+
+def _validated(content: dict[str, Any]) -> Receipt:
+    try:
+        return Receipt.model_validate(content)
+    except ValidationError:
+        raise refuse("malformed") from None
+
+
+def _parse(path: Path) -> tuple[bytes, Receipt, bytes]:
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(_LARGEST + 1)
+    except OSError:
+        raise refuse("unreadable") from None
+    if not data.startswith(_FIRST_LINE):
+        raise refuse("bad-version")
+    lines = data[len(_FIRST_LINE) :].split(b"\n")
+    if len(data) > _LARGEST or len(lines) != 3 or lines[2]:
+        raise refuse("malformed")
+    try:
+        content, signature = load(lines[0]), load_bytes(lines[1].decode("ascii"), 64)
+    except ValueError:
+        raise refuse("malformed") from None
+    return _FIRST_LINE + lines[0], _validated(content), signature
+
+
+def inspect_receipt(path: Path) -> Receipt:
+    """Read a receipt without any key. Not verified."""
+    return _parse(path)[1]
+
+
+def read_receipt(path: Path, sender: PublicParty) -> Receipt:
+    """Read a receipt and check that this hub signed it.
+
+    Raises
+    ------
+    SealError
+        ``unreadable``, ``bad-version``, ``malformed``, ``untrusted-sender`` or ``bad-signature``.
+    """
+    message, receipt, signature = _parse(path)
+    if receipt.sender != sender.key_id:
+        raise refuse("untrusted-sender")
+    if not sender.has_signed(signature, _PURPOSE, message):
+        raise refuse("bad-signature")
+    return receipt
