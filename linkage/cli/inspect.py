@@ -1,0 +1,97 @@
+"""``linkage inspect``: what anybody can see of a batch, a person map or a receipt, without any key."""
+
+from __future__ import annotations
+
+import json as json_module
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from linkage.exchange import file_digest, inspect_receipt, read_manifest, read_person_map_manifest
+from linkage.exchange.envelope import inspect as inspect_envelope
+
+__all__ = ["inspect"]
+
+_WARNING = "not verified: anybody can write these lines; the recipient checks the signature"
+
+
+def inspect(file: Path, *, json: bool = False) -> None:
+    """Show what anybody can see of a batch, a person map or a receipt. Needs no key and proves nothing.
+
+    Parameters
+    ----------
+    file
+        The file.
+    json
+        Write JSON to stdout instead of a table.
+    """
+    facts = _facts(file)
+    if json:
+        print(json_module.dumps(facts, indent=2))  # noqa: T201 - stdout is for data
+        return
+    console = Console()
+    title = f"{facts['kind']}, version {facts['version']}: {escape(file.name)}"
+    table = Table(show_header=False, title=title, title_justify="left", caption=_WARNING, caption_justify="left")
+    table.add_column()
+    table.add_column(overflow="fold")
+    for label, value in facts.items():
+        if label not in ("kind", "version", "header", "compartments"):
+            table.add_row(label.replace("_", " "), _text(label, value))
+    table.add_section()
+    for label, value in facts["header"].items():
+        table.add_row(label.replace("_", " "), _text(label, value))
+    for entry in facts.get("compartments", ()):
+        table.add_section()
+        table.add_row("compartment", entry["name"])
+        table.add_row("for", entry["recipient"])
+        table.add_row("bytes", _text("size", entry["size"]))
+        table.add_row("sha256", entry["sha256"])
+    console.print(table)
+
+
+def _facts(file: Path) -> dict[str, Any]:
+    """Collect what is visible; a file whose header breaks its format is refused here too."""
+    with_receipt = _first_bytes(file) == b"linkage-receipt/"
+    if with_receipt:
+        header = inspect_receipt(file).model_dump()
+        sender = header.pop("sender")
+        return {"kind": "receipt", "version": 1, "sender": sender, "header": header}
+    visible = inspect_envelope(file)
+    header = (read_manifest if visible["kind"] == "batch" else read_person_map_manifest)(file).model_dump()
+    return {
+        "kind": visible["kind"],
+        "version": visible["version"],
+        "bytes": visible["bytes"],
+        "digest": file_digest(file),
+        "id": visible["id"],
+        "sender": visible["sender"],
+        "header": header,
+        "compartments": [
+            {label: entry[label] for label in ("name", "recipient", "suite", "size", "sha256")}
+            for entry in visible["compartments"]
+        ],
+    }
+
+
+def _first_bytes(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(16)
+    except OSError:
+        return b""
+
+
+def _text(label: str, value: object) -> str:
+    if label in ("serial", "time") and isinstance(value, int):
+        return f"{value}  ({datetime.fromtimestamp(value / 1e6, UTC):%Y-%m-%d %H:%M:%S} UTC)"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list):
+        return "\n".join(str(entry) for entry in value)
+    return "-" if value is None else str(value)

@@ -1,0 +1,105 @@
+"""``linkage keys``: make keys and show what is public of them. No key is ever an argument, or printed."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated
+
+import cyclopts
+from rich.console import Console
+from rich.table import Table
+
+from linkage.exchange.keyfile import KIND_LINKAGE, KIND_PARTY, KIND_PUBLIC, read_key_file
+from linkage.exchange.keys import create_linkage_key, create_party, load_linkage_key, load_party, load_public
+
+__all__ = ["app"]
+
+app = cyclopts.App(name="keys", help="Make key files, and show what is public of them.")
+
+_TITLES = {KIND_LINKAGE: "linkage key (secret)", KIND_PARTY: "party key (secret)", KIND_PUBLIC: "public party key"}
+
+
+@app.command
+def linkage(
+    *,
+    project: Annotated[str, cyclopts.Parameter(name="--project")],
+    epoch: Annotated[str, cyclopts.Parameter(name="--epoch")],
+    out: Annotated[Path, cyclopts.Parameter(name="--out")],
+) -> None:
+    """Make the linkage key of a project for one epoch. One agency does this, in the key ceremony.
+
+    Parameters
+    ----------
+    project
+        The project's name, the same at all agencies.
+    epoch
+        The life of this key, such as 2026-1.
+    out
+        The file to write, readable by its owner alone. An existing file is never overwritten.
+    """
+    key = create_linkage_key(out, project, epoch)
+    console = Console(stderr=True)
+    console.print(f"linkage key written: {out}", highlight=False, soft_wrap=True)
+    console.print(f"check value, for all who hold it to compare: {_spaced(key.check_value)}", highlight=False)
+    console.print("give it to the agencies by hand; the hub and the analysis must never have it", highlight=False)
+
+
+@app.command
+def party(
+    *,
+    name: Annotated[str, cyclopts.Parameter(name="--name")],
+    out: Annotated[Path, cyclopts.Parameter(name="--out")] = Path("keys"),
+) -> None:
+    """Make the keys of one party: NAME.key stays here, NAME.pub goes to the others.
+
+    Parameters
+    ----------
+    name
+        The party's name, such as mpd, hub or analysis.
+    out
+        The folder for both files; made for its owner alone if it is not there.
+    """
+    private_path, public_path = create_party(out, name)
+    console = Console(stderr=True)
+    console.print(f"private, stays here: {private_path}", highlight=False, soft_wrap=True)
+    console.print(f"public, for the others: {public_path}", highlight=False, soft_wrap=True)
+    key_id = _spaced(load_public(public_path).key_id)
+    console.print(f"key id, to be compared by voice: {key_id}", highlight=False, soft_wrap=True)
+
+
+@app.command
+def show(file: Path, *, json: bool = False) -> None:
+    """Show what is public of a key file: its kind, its name, its key id or check value.
+
+    Parameters
+    ----------
+    file
+        A key file of any kind.
+    json
+        Write JSON to stdout instead of a table.
+    """
+    facts = _facts(file)
+    if json:
+        print(json_module.dumps(facts, indent=2))  # noqa: T201 - stdout is for data
+        return
+    table = Table(show_header=False, title=_TITLES[facts["kind"]], title_justify="left")
+    table.add_column()
+    table.add_column(overflow="fold")
+    for label, value in facts.items():
+        table.add_row(label.replace("_", " "), _spaced(value) if label in ("key_id", "check_value") else value)
+    Console().print(table)
+
+
+def _facts(file: Path) -> dict[str, str]:
+    kind = read_key_file(file, (KIND_LINKAGE, KIND_PARTY, KIND_PUBLIC))["kind"]
+    if kind == KIND_LINKAGE:
+        key = load_linkage_key(file)
+        return {"kind": kind, "project": key.project, "epoch": key.epoch, "check_value": key.check_value}
+    public = load_party(file).public if kind == KIND_PARTY else load_public(file)
+    return {"kind": kind, "name": public.name, "key_id": public.key_id}
+
+
+def _spaced(text: str) -> str:
+    """Put hex into groups of four, for reading aloud."""
+    return " ".join(text[start : start + 4] for start in range(0, len(text), 4))
