@@ -21,6 +21,7 @@ __all__ = ["Reduced", "check", "exists", "identifiable", "reduce_model"]
 
 # With 0/1 data the optimum is a vertex with small denominators: it is zero or far above the solver's tolerance.
 _ZERO = 1e-7
+_FEW = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +56,10 @@ def reduce_model(counts: npt.NDArray[np.generic], t: int, interactions: Sequence
 def identifiable(t: int, finite: tuple[int, ...], minus_infinity: tuple[int, ...]) -> bool:
     """Say whether the design that remains has full column rank."""
     keep = contains(t, minus_infinity).sum(axis=0) == 0
-    left = design(t, finite)[keep]
-    return bool(np.linalg.matrix_rank(left) == left.shape[1])
+    left = design(t, finite)
+    few = np.array([cell.bit_count() <= _FEW for cell in range(1, 2**t)])
+    # The cells of few lists nearly always have full rank, which settles it; with many lists all cells are slow.
+    return any(np.linalg.matrix_rank(left[cells]) == left.shape[1] for cells in (keep & few, keep))
 
 
 @lru_cache(maxsize=65536)

@@ -16,7 +16,18 @@ import numpy.typing as npt
 
 from linkage.errors import EstimateError
 
-__all__ = ["Floats", "contains", "design", "name_model", "name_term", "pairs", "terms_from_names"]
+__all__ = [
+    "Floats",
+    "all_terms",
+    "contains",
+    "design",
+    "name_model",
+    "name_term",
+    "pairs",
+    "subset_sums",
+    "superset_sums",
+    "terms_from_names",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,10 +51,36 @@ def contains(t: int, terms: Iterable[int], *, empty_cell: bool = False) -> Float
     return np.asarray((cells & masks) == masks, dtype=np.float64)
 
 
-def design(t: int, interactions: Iterable[int], *, empty_cell: bool = False) -> Floats:
-    """Design matrix, cells by parameters: intercept, ``t`` main effects, then the interactions as given."""
-    terms = [0, *(1 << j for j in range(t)), *interactions]
-    return contains(t, terms, empty_cell=empty_cell).T.copy()
+def all_terms(t: int, interactions: Iterable[int]) -> tuple[int, ...]:
+    """All terms of a model: intercept, ``t`` main effects, then the interactions as given."""
+    return (0, *(1 << j for j in range(t)), *interactions)
+
+
+def design(t: int, interactions: Iterable[int]) -> Floats:
+    """Design matrix of a model, cells by parameters in the order of :func:`all_terms`."""
+    return contains(t, all_terms(t, interactions)).T.copy()
+
+
+def superset_sums(values: Floats, t: int) -> Floats:
+    """Sum over all cells that contain a cell, for every cell: ``(B, 2**t)`` in, the same shape out.
+
+    The fast zeta transform: t passes of additions and no matrix product, the quicker the more lists, and independent of
+    the number of threads that a linear algebra library takes.
+    """
+    sums = values.copy()
+    for j in range(t):
+        halves = sums.reshape(len(sums), -1, 2, 2**j)
+        halves[:, :, 0, :] += halves[:, :, 1, :]
+    return sums
+
+
+def subset_sums(values: Floats, t: int) -> Floats:
+    """Sum over all cells inside a cell, for every cell: ``(B, 2**t)`` in, the same shape out."""
+    sums = values.copy()
+    for j in range(t):
+        halves = sums.reshape(len(sums), -1, 2, 2**j)
+        halves[:, :, 1, :] += halves[:, :, 0, :]
+    return sums
 
 
 def name_term(term: int, lists: tuple[str, ...]) -> str:

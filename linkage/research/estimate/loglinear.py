@@ -17,7 +17,7 @@ from scipy.stats import norm
 
 from linkage.errors import EstimateError
 from linkage.research.estimate.gate import check, reduce_model
-from linkage.research.estimate.lattice import Floats, design, name_model, terms_from_names
+from linkage.research.estimate.lattice import Floats, all_terms, name_model, terms_from_names
 from linkage.research.estimate.poisson import fit_poisson, information
 from linkage.research.estimate.profile import profile_interval
 from linkage.research.estimate.result import Result, refused
@@ -92,11 +92,11 @@ def fit_model(table: HistoryTable, interactions: Sequence[int] = ()) -> Fit | in
     if code:
         return code
     model = reduce_model(counts, table.t, interactions)
-    matrix = design(table.t, model.finite)
-    keep, active = model.keep[None, :], np.ones((1, matrix.shape[1]), dtype=bool)
-    fits = fit_poisson(matrix, counts[None, :], keep, active)
+    terms = all_terms(table.t, model.finite)
+    active = np.ones((1, len(terms)), dtype=bool)
+    fits = fit_poisson(table.t, terms, counts[None, :], model.keep[None, :], active)
     beta, mu = fits.beta[0], fits.mu[0]
-    covariance = np.linalg.inv(information(matrix, mu[None, :], active)[0])
+    covariance = np.linalg.inv(information(table.t, terms, np.append(0.0, mu)[None, :], active)[0])
     log_likelihood = float((xlogy(counts, mu) - mu - gammaln(counts + 1)).sum())
     k = 1 + table.t + len(interactions)
     ratio = np.divide(counts, mu, out=np.ones_like(counts), where=counts > 0)

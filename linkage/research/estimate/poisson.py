@@ -1,20 +1,21 @@
 """Poisson log-linear fits, many tables at once.
 
 Newton's method (for the canonical link the same as iteratively reweighted least squares) on a stack of tables that
-share a design; which parameters and cells take part may differ from table to table. Steps that lower the likelihood
+share their terms; which parameters and cells take part may differ from table to table. Steps that lower the likelihood
 are halved. The speed of convergence also tells whether there is anything to converge to: see ``certified``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from linkage.research.estimate.lattice import Floats
+from linkage.research.estimate.lattice import Floats, subset_sums, superset_sums
 
-__all__ = ["Fits", "fit_poisson", "information"]
+__all__ = ["Fits", "fit_poisson", "information", "whole"]
 
 _TOLERANCE = 1e-10  # Newton decrement, in units of log-likelihood
 _MAX_STEPS = 100
@@ -46,10 +47,6 @@ class Fits:
     certified: Bools
 
 
-def _outer(design: Floats) -> Floats:
-    return (design[:, :, None] * design[:, None, :]).reshape(design.shape[0], -1)
-
-
 def _solve(matrix: Floats, right: Floats) -> Floats:
     try:
         return np.asarray(np.linalg.solve(matrix, right[..., None])[..., 0])
@@ -57,52 +54,112 @@ def _solve(matrix: Floats, right: Floats) -> Floats:
         return np.asarray((np.linalg.pinv(matrix, hermitian=True) @ right[..., None])[..., 0])
 
 
-def information(design: Floats, weights: Floats, active: Bools) -> Floats:
-    """Fisher information of each table, shape ``(B, k, k)``, with ones on the diagonal for inactive parameters."""
-    return _information(_outer(design), weights, active)
+def information(t: int, terms: tuple[int, ...], weights: Floats, active: Bools) -> Floats:
+    """Fisher information of each table, shape ``(B, k, k)``, with ones on the diagonal for inactive parameters.
 
-
-def _information(outer: Floats, weights: Floats, active: Bools) -> Floats:
-    k = active.shape[1]
-    matrix = (weights @ outer).reshape(-1, k, k) * (active[:, :, None] & active[:, None, :])
-    matrix[:, np.arange(k), np.arange(k)] += ~active
+    The entry of terms S and T is the sum of the weights, shape ``(B, 2**t)``, over all cells that contain S and T.
+    """
+    masks = np.array(terms, dtype=np.int64)
+    sums = superset_sums(weights, t)
+    matrix = sums[:, masks[:, None] | masks[None, :]] * (active[:, :, None] & active[:, None, :])
+    diagonal = np.arange(len(terms))
+    matrix[:, diagonal, diagonal] += ~active
     return np.asarray(matrix)
 
 
-def _likelihood(counts: Floats, eta: Floats, mu: Floats) -> Floats:
-    value = (counts * eta).sum(axis=1) - mu.sum(axis=1)
-    return np.asarray(np.where(np.isfinite(value), value, -np.inf))
+def whole(values: Floats | Bools, t: int) -> Floats:
+    """Put a zero in front for the empty cell, unless it is there."""
+    missing = 2**t - values.shape[1]
+    return np.asarray(np.pad(values, ((0, 0), (missing, 0))), dtype=np.float64)
 
 
-def fit_poisson(design: Floats, counts: Floats, keep: Bools, active: Bools) -> Fits:
-    """Fit ``log mu = design @ beta`` to every row of ``counts``.
+class _Stack:
+    """The tables of one call on the full lattice of cells, so that all sums over terms are zeta transforms."""
+
+    def __init__(self, t: int, terms: tuple[int, ...], counts: Floats, keep: Bools, active: Bools) -> None:
+        self.t, self.terms, self.masks = t, terms, np.array(terms, dtype=np.int64)
+        self.counts, self.keep, self.active = counts, keep, active
+
+    def at(self, rows: npt.NDArray[np.int64]) -> _Stack:
+        return _Stack(self.t, self.terms, self.counts[rows], self.keep[rows], self.active[rows])
+
+    def logs(self, beta: Floats) -> Floats:
+        placed = np.zeros((len(beta), 2**self.t))
+        placed[:, self.masks] = beta
+        return subset_sums(placed, self.t)
+
+    def fitted(self, beta: Floats) -> Floats:
+        return np.asarray(np.where(self.keep, np.exp(self.logs(beta)), 0.0))
+
+    def over_terms(self, values: Floats) -> Floats:
+        return np.asarray(superset_sums(values, self.t)[:, self.masks] * self.active)
+
+    def likelihood(self, beta: Floats, mu: Floats) -> Floats:
+        # By the sufficient statistics; cells that are left out hold no counts.
+        value = (self.sufficient * beta).sum(axis=1) - mu.sum(axis=1)
+        return np.asarray(np.where(np.isfinite(value), value, -np.inf))
+
+    @cached_property
+    def sufficient(self) -> Floats:
+        return self.over_terms(self.counts)
+
+    def start(self) -> Floats:
+        """Weighted least squares on the logarithms of the counts, empty cells raised a little."""
+        raised = np.minimum(0.1, self.counts.sum(axis=1, keepdims=True) / self.counts.shape[1])
+        lifted = self.counts + np.where(raised > 0, raised, 0.1)
+        weights = lifted * self.keep
+        right = self.over_terms(weights * np.log(lifted))
+        return _solve(information(self.t, self.terms, weights, self.active), right) * self.active
+
+    def advance(self, beta: Floats, mu: Floats, step: Floats) -> tuple[Floats, Floats]:
+        """Take the step, halved as often as the likelihood asks for (up to 30 times); give beta and mu after it."""
+        value = self.likelihood(beta, mu)
+        floor = value - 1e-10 * (1 + np.abs(value))  # rounding must not stop the last steps
+        new = beta + step
+        fitted = self.fitted(new)
+        worse = np.flatnonzero(~(self.likelihood(new, fitted) >= floor))
+        for _ in range(30):
+            if not worse.size:
+                break
+            part = self.at(worse)
+            new[worse] = (new[worse] + beta[worse]) / 2
+            fitted[worse] = part.fitted(new[worse])
+            worse = worse[~(part.likelihood(new[worse], fitted[worse]) >= floor[worse])]
+        return new, fitted
+
+
+def fit_poisson(t: int, terms: tuple[int, ...], counts: Floats, keep: Bools, active: Bools) -> Fits:
+    """Fit log mu_x = sum of beta_T over the terms T in x to every row of ``counts``.
 
     Parameters
     ----------
-    design
-        Shape ``(C, k)``.
+    t
+        Number of lists.
+    terms
+        The k terms, intercept and main effects among them, as bitmasks.
     counts
-        Shape ``(B, C)``, not negative; need not be whole. Cells that are left out must be 0.
+        Shape ``(B, C)``, not negative; need not be whole. C is 2^t - 1, or 2^t with the empty cell first. Cells that
+        are left out must be 0.
     keep
         Shape ``(B, C)``: the cells that take part.
     active
         Shape ``(B, k)``: the parameters that take part. What is left must have full column rank.
     """
-    outer = _outer(design)
-    beta = _start(design, outer, counts, keep, active)
-    total = len(counts)
+    total, cells = counts.shape
+    stack = _Stack(t, terms, whole(counts, t), whole(keep, t) > 0, active)
     converged, certified = np.zeros(total, dtype=bool), np.zeros(total, dtype=bool)
     before = np.full(total, np.inf)
     rows = np.arange(total)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        beta = stack.start()
+        mu = stack.fitted(beta)
+        part = stack
         for _ in range(_MAX_STEPS):
-            n, k, a, b = counts[rows], keep[rows], active[rows], beta[rows]
-            eta = b @ design.T
-            mu = np.exp(eta) * k
-            score = ((n - mu) @ design) * a
-            step = _solve(_information(outer, mu, a), score)
+            part = part if len(rows) == len(part.counts) else stack.at(rows)
+            score = part.over_terms(part.counts - mu[rows])
+            step = _solve(information(t, terms, mu[rows], part.active), score)
             decrement = np.abs((score * step).sum(axis=1))
-            beta[rows] = _halve(design, n, k, b, step, _likelihood(n, eta, mu))
+            beta[rows], mu[rows] = part.advance(beta[rows], mu[rows], step)
             done = decrement < _TOLERANCE
             converged[rows] = done
             certified[rows] = done & (decrement < _QUADRATIC * before[rows])
@@ -110,29 +167,4 @@ def fit_poisson(design: Floats, counts: Floats, keep: Bools, active: Bools) -> F
             rows = rows[~done & np.isfinite(decrement)]
             if not rows.size:
                 break
-        mu = np.exp(beta @ design.T) * keep
-    return Fits(beta, mu, converged, certified)
-
-
-def _start(design: Floats, outer: Floats, counts: Floats, keep: Bools, active: Bools) -> Floats:
-    """Weighted least squares on the logarithms of the counts, empty cells raised a little."""
-    raised = np.minimum(0.1, counts.sum(axis=1, keepdims=True) / counts.shape[1])
-    lifted = np.maximum(counts, 0) + np.where(raised > 0, raised, 0.1)
-    weights = lifted * keep
-    right = ((weights * np.log(lifted)) @ design) * active
-    return np.asarray(_solve(_information(outer, weights, active), right) * active)
-
-
-def _halve(design: Floats, counts: Floats, keep: Bools, beta: Floats, step: Floats, value: Floats) -> Floats:
-    """Take the step, halved as often as the likelihood asks for (up to 30 times)."""
-    floor = value - 1e-10 * (1 + np.abs(value))  # rounding must not stop the last steps
-    new = beta + step
-    rows = np.arange(beta.shape[0])
-    for _ in range(30):
-        eta = new[rows] @ design.T
-        worse = ~(_likelihood(counts[rows], eta, np.exp(eta) * keep[rows]) >= floor[rows])
-        rows = rows[worse]
-        if not rows.size:
-            break
-        new[rows] = (new[rows] + beta[rows]) / 2
-    return new
+    return Fits(beta, mu[:, 2**t - cells :], converged, certified)

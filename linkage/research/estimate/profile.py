@@ -18,7 +18,7 @@ from scipy.special import gammaln, psi
 from scipy.stats import chi2
 
 from linkage.research.estimate.gate import reduce_model
-from linkage.research.estimate.lattice import Floats, contains, design
+from linkage.research.estimate.lattice import Floats, all_terms, contains
 from linkage.research.estimate.poisson import fit_poisson
 
 __all__ = ["Profile", "profile_interval"]
@@ -38,16 +38,16 @@ class Profile:
 class _Likelihood:
     def __init__(self, counts: Floats, t: int, interactions: tuple[int, ...]) -> None:
         model = reduce_model(counts, t, interactions)
-        self.design = design(t, model.finite, empty_cell=True)
+        self.t, self.terms = t, all_terms(t, model.finite)
         self.keep = (contains(t, model.minus_infinity, empty_cell=True).sum(axis=0) == 0)[None, :]
-        self.active = np.ones((1, self.design.shape[1]), dtype=bool)
+        self.active = np.ones((1, len(self.terms)), dtype=bool)
         self.counts = counts
         self.n = float(counts.sum())
 
     def fit(self, n0: float) -> Floats:
         """Cell probabilities of the whole table, the empty cell first."""
         full = np.append(n0, self.counts)[None, :]
-        mu = fit_poisson(self.design, full, self.keep, self.active).mu[0]
+        mu = fit_poisson(self.t, self.terms, full, self.keep, self.active).mu[0]
         return np.asarray(mu / mu.sum())
 
     def value(self, n0: float) -> float:

@@ -15,9 +15,17 @@ from scipy.special import pdtr, pdtrc
 
 from linkage.research.estimate import gate
 from linkage.research.estimate.bootstrap import Interval, bca_interval
-from linkage.research.estimate.lattice import Floats, contains, design, name_term, pairs, terms_from_names
+from linkage.research.estimate.lattice import (
+    Floats,
+    all_terms,
+    name_term,
+    pairs,
+    subset_sums,
+    superset_sums,
+    terms_from_names,
+)
 from linkage.research.estimate.loglinear import fit_model
-from linkage.research.estimate.poisson import fit_poisson
+from linkage.research.estimate.poisson import fit_poisson, whole
 from linkage.research.estimate.result import Result, refused
 from linkage.research.estimate.table import HistoryTable
 
@@ -25,7 +33,7 @@ __all__ = ["THRESHOLD", "Selection", "Stepwise", "select"]
 
 THRESHOLD = 0.02  # chosen by simulation in the paper
 _MOST_WITHOUT = 0.05
-_CHUNK = 2**22  # cells of all resamples that are fitted in one go: bounds memory
+_CHUNK = 2**20  # cells of all resamples that are fitted in one go: bounds memory
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -59,10 +67,10 @@ class _State:
     def __init__(self, counts: Floats, t: int) -> None:
         self.t, self.counts = t, counts
         self.pairs = pairs(t)
-        self.held = contains(t, self.pairs)
-        self.overlaps = counts @ self.held.T
+        self.masks = np.array(self.pairs, dtype=np.int64)
+        self.overlaps = self._over_pairs(counts)
         self.empty = self.overlaps == 0
-        self.design = design(t, self.pairs)
+        self.terms = np.array(all_terms(t, self.pairs))
         self.support = np.packbits(counts > 0, axis=1)
         self.mu = np.zeros_like(counts)
         self.intercept = np.full(len(counts), np.nan)
@@ -78,8 +86,10 @@ class _State:
             return codes
         used = np.append(np.ones(1 + self.t, dtype=bool), finite[sound].any(axis=0))
         active = np.column_stack([np.ones((sound.size, 1 + self.t), dtype=bool), finite[sound]])[:, used]
-        keep = minus[sound].astype(np.float64) @ self.held == 0
-        fits = fit_poisson(self.design[:, used], self.counts[rows[sound]], keep, active)
+        removed = np.zeros((sound.size, 2**self.t))
+        removed[:, self.masks] = minus[sound]
+        keep = subset_sums(removed, self.t)[:, 1:] == 0
+        fits = fit_poisson(self.t, tuple(self.terms[used].tolist()), self.counts[rows[sound]], keep, active)
         for i in np.flatnonzero(~fits.certified):
             codes[sound[i]] = self._missing(rows[sound[i]], finite[sound[i]], minus[sound[i]])
         passed = codes[sound] == 0
@@ -89,9 +99,12 @@ class _State:
 
     def p_values(self, rows: Ints) -> Floats:
         """One-sided p-values of every pair's overlap given the fits, shape ``(len(rows), P)``."""
-        expected, seen = self.mu[rows] @ self.held.T, self.overlaps[rows]
+        expected, seen = self._over_pairs(self.mu[rows]), self.overlaps[rows]
         above = np.where(seen > 0, pdtrc(np.maximum(seen - 1, 0), expected), 1.0)
         return np.asarray(np.minimum(pdtr(seen, expected), above))
+
+    def _over_pairs(self, values: Floats) -> Floats:
+        return np.asarray(superset_sums(whole(values, self.t), self.t)[:, self.masks])
 
     def _terms(self, which: Bools) -> tuple[int, ...]:
         return tuple(self.pairs[i] for i in np.flatnonzero(which))

@@ -1,8 +1,8 @@
 """The verdict on a table: a range with its reasons, or a refusal with its reason. Never one model's interval alone.
 
 Families of assumptions are put side by side: a bound that allows people to differ (Chao, in its form for few lists),
-independence of lists, and pairwise dependence found in the data (stepwise). The range runs from the least lower to the greatest upper end of
-their intervals, since nothing in the data says which family is right.
+independence of lists, and pairwise dependence found in the data (stepwise). The range runs from the least lower to the
+greatest upper end of their intervals, since nothing in the data says which family is right.
 """
 
 from __future__ import annotations
