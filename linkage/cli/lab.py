@@ -1,0 +1,65 @@
+"""``linkage lab``: synthetic populations to try the whole road on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from linkage.errors import LinkageError
+
+app = App(name="lab", help="Synthetic populations, and how well the engine does on them.")
+
+_BIG = 50_000
+"""From so many people on a progress bar is worth its line."""
+
+
+@app.command
+def population(
+    *,
+    seed: int,
+    out: Path,
+    scenario: str = "milwaukee",
+    people: int | None = None,
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> None:
+    """Draw a synthetic population: four agencies' extracts and, apart from them, the truth.
+
+    Parameters
+    ----------
+    seed
+        Seed of all draws: the same seed gives the same files.
+    out
+        Folder to write to.
+    scenario
+        What the population is like.
+    people
+        Number of true persons; the scenario's own by default. List sizes scale with it.
+    as_json
+        Print the manifest to stdout.
+    """
+    try:
+        from linkage.lab.population import draw_population, find_scenario
+    except ModuleNotFoundError as missing:
+        raise LinkageError(
+            f"the package {missing.name} is missing", reason="missing-package", hint="install linkage[lab]"
+        ) from None
+    chosen = find_scenario(scenario)
+    total = chosen.people if people is None else people
+    console = Console(stderr=True)
+    columns = (TextColumn("people drawn"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=total < _BIG) as bar:
+        task = bar.add_task("people", total=total)
+        manifest = draw_population(chosen, seed, out, people, progress=lambda done: bar.update(task, completed=done))
+    if as_json:
+        print(json.dumps(manifest, indent=2))  # noqa: T201 - stdout is for data
+        return
+    table = Table("file", "rows", title=f"{total:,} people of scenario {chosen.name}, in {out}")
+    for file in manifest["files"]:
+        table.add_row(file["path"], f"{file['rows']:,}")
+    console.print(table)

@@ -1,0 +1,6 @@
+"""A synthetic population with four agencies' extracts, and the truth about it in files of its own."""
+
+from linkage.lab.population.draw import draw_population
+from linkage.lab.population.scenario import MILWAUKEE, SCENARIOS, Scenario, find_scenario
+
+__all__ = ["MILWAUKEE", "SCENARIOS", "Scenario", "draw_population", "find_scenario"]
