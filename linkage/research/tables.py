@@ -25,7 +25,7 @@ from linkage.contract.vocabulary import HISTORY_KINDS, RACES, ROLES, SEXES, TIER
 from linkage.errors import ReleaseError
 from linkage.research.histories import UNKNOWN
 
-__all__ = ["TOTAL", "Condition", "Link", "Meaning", "Table", "build_tables"]
+__all__ = ["TOTAL", "Condition", "Grid", "Link", "Meaning", "Table", "build_tables"]
 
 TOTAL = "total"
 """The value of a dimension that stands for all its persons."""
@@ -55,8 +55,8 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table of persons with all its margins.
+class Grid:
+    """A table of persons with all its margins, be its counts true or protected.
 
     Parameters
     ----------
@@ -68,8 +68,8 @@ class Table:
         One row a cell: the dimensions (String, ``"total"`` for a margin) and ``count`` (Int64). Every combination
         of values stands in it once.
     meaning
-        Dimension -> value -> condition, for values that are more than one atom of an attribute of the dimension's
-        own name. The total has no condition.
+        Dimension -> value -> condition on one attribute, for values that are more than one atom of an attribute of
+        the dimension's own name. The total has no condition.
     domains
         Attribute -> all its atoms. Default for a dimension without an entry: its values.
     links
@@ -90,17 +90,19 @@ class Table:
     links: tuple[Link, ...] = ()
 
     def __post_init__(self) -> None:
+        """Check the shape."""
         expected = dict.fromkeys(self.dimensions, pl.String()) | {"count": pl.Int64()}
-        if dict(self.frame.schema) != expected or any(column.has_nulls() for column in self.frame):
+        if dict(self.frame.schema) != expected or any(self.frame[name].has_nulls() for name in self.dimensions):
             raise ReleaseError(f"table {self.name}: the columns are not its dimensions and a count", reason="bad-table")
-        values = [self.values(name) for name in self.dimensions]
-        cells = math.prod(len(entry) + 1 for entry in values)
+        cells = math.prod(len(self.values(name)) + 1 for name in self.dimensions)
         if self.frame.height != cells or self.frame.select(self.dimensions).n_unique() != cells:
             raise ReleaseError(
                 f"table {self.name}: a cell or a margin is absent or stands there twice", reason="bad-table"
             )
         if (self.frame.get_column("count") < 0).any():
             raise ReleaseError(f"table {self.name}: a count is negative", reason="bad-table")
+        if any(len(condition) > 1 for meaning in self.meaning.values() for condition in meaning.values()):
+            raise ReleaseError(f"table {self.name}: a value is a condition on two attributes", reason="bad-table")
 
     def values(self, dimension: str) -> tuple[str, ...]:
         """Return the values of a dimension in their order, without the total."""
@@ -121,6 +123,17 @@ class Table:
                 for attribute in self.condition(dimension, value):
                     domains.setdefault(attribute, self.values(dimension))
         return domains
+
+
+@dataclass(frozen=True)
+class Table(Grid):
+    """A table of true counts. It stays in the enclave."""
+
+    def __post_init__(self) -> None:
+        """Check the shape, and that no count is absent."""
+        super().__post_init__()
+        if self.frame.get_column("count").has_nulls():
+            raise ReleaseError(f"table {self.name}: a count is absent", reason="bad-table")
 
 
 def build_tables(people: pl.DataFrame, lists: Sequence[str]) -> list[Table]:
