@@ -287,6 +287,7 @@ def _check_facts(frame: pl.DataFrame, manifest: BatchManifest) -> None:
         frame["pseudonym"].null_count() == 0
         and frame["decoy"].null_count() == 0
         and bool(frame["pseudonym"].str.contains(HEX32).all())
+        and frame["pseudonym"].is_sorted()
         and bool(frame["month"].str.contains(r"^\d{4}-(0[1-9]|1[0-2])$").all())
         and frame["pseudonym"].n_unique() <= manifest.records
         and all(bool(frame[name].is_in(list(values)).all()) for name, values in FACT_VALUES.items())

@@ -59,6 +59,7 @@ __all__ = [
 
 _SALT = b"linkage key tree v1"
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+_PROJECT = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _EPOCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 _HPKE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
@@ -222,11 +223,11 @@ def create_linkage_key(path: Path, project: str, epoch: str) -> LinkageKey:
         If the file exists or cannot be written, or a name is not one.
     """
     path = Path(path)
-    if not _NAME.fullmatch(project) or not _EPOCH.fullmatch(epoch):
+    if not _PROJECT.fullmatch(project) or not _EPOCH.fullmatch(epoch):
         raise KeyFileError(
             "the project or epoch is not a name",
             reason="bad-name",
-            hint="letters, digits, hyphen and underscore, at most 40; the project in lower case",
+            hint="project: lower-case letters, digits, underscores; epoch: letters, digits, dots, hyphens; at most 40",
         )
     key = LinkageKey(project, epoch, secrets.token_bytes(32))
     make_private_folder(path.parent)
@@ -253,7 +254,7 @@ def load_linkage_key(path: Path) -> LinkageKey:
     """
     content = read_key_file(path, (KIND_LINKAGE,))
     try:
-        project, epoch = _text(content["project"], _NAME), _text(content["epoch"], _EPOCH)
+        project, epoch = _text(content["project"], _PROJECT), _text(content["epoch"], _EPOCH)
         key = LinkageKey(project, epoch, load_bytes(content["secret"], 32))
     except CanonicalError:
         raise _malformed(path) from None

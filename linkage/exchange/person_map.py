@@ -164,6 +164,7 @@ def _check(frame: pl.DataFrame, manifest: PersonMapManifest) -> None:
         and sum(frame.null_count().row(0)) == 0
         and bool(frame["pseudonym"].str.contains(HEX32).all())
         and frame.select("source", "pseudonym").n_unique() == frame.height
+        and frame.equals(frame.sort("source", "pseudonym"))
         and frame["person"].max() == frame["person"].n_unique() - 1
     )
     if not fits:

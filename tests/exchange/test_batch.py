@@ -192,6 +192,14 @@ def test_unsorted_encodings_are_refused(cast: Any, make: SimpleNamespace, tmp_pa
     assert reason_of(lambda: open_encodings(tmp_path / "bad", cast.hub, cast.mpd.public)) == "contents-mismatch"
 
 
+def test_unsorted_facts_are_refused(cast: Any, make: SimpleNamespace, tmp_path: Path) -> None:
+    ordered = make.facts().sort("pseudonym")
+    forge(tmp_path / "good", make.manifest().model_dump(), make.encodings(), ordered, cast)
+    assert_frame_equal(open_facts(tmp_path / "good", cast.analysis, cast.mpd.public), ordered)
+    forge(tmp_path / "bad", make.manifest().model_dump(), make.encodings(), ordered.reverse(), cast)
+    assert reason_of(lambda: open_facts(tmp_path / "bad", cast.analysis, cast.mpd.public)) == "contents-mismatch"
+
+
 FACT_FAULTS: dict[str, Change] = {
     "row missing": lambda frame: frame[:-1],
     "null pseudonym": lambda frame: set_at(frame, "pseudonym", 0, None),
@@ -209,7 +217,7 @@ FACT_FAULTS: dict[str, Change] = {
 
 @pytest.mark.parametrize("fault", FACT_FAULTS)
 def test_facts_that_break_the_format(cast: Any, make: SimpleNamespace, tmp_path: Path, fault: str) -> None:
-    bad = FACT_FAULTS[fault](make.facts())
+    bad = FACT_FAULTS[fault](make.facts().sort("pseudonym"))
     parties = cast.mpd, cast.hub.public, cast.analysis.public
     sealing = reason_of(lambda: seal_batch(tmp_path / "a", make.manifest(), make.encodings(), bad, *parties))
     forge(tmp_path / "b", make.manifest().model_dump(), make.encodings(), bad, cast)

@@ -24,6 +24,8 @@ FRAME = pl.DataFrame(
     }
 )
 
+ORDERED = FRAME.sort("source", "pseudonym")
+
 
 def sealed(path: Path, cast: Any, **changes: Any) -> Path:
     content: dict[str, Any] = {"frame": FRAME, "quality": QUALITY, "batches": BATCHES, **ABOUT} | changes
@@ -114,18 +116,19 @@ def parquet(frame: pl.DataFrame) -> bytes:
 
 
 FORGERIES: dict[str, tuple[Callable[[dict[str, Any]], object], bytes, bytes, str]] = {
-    "other rows": (lambda header: None, parquet(FRAME[:3]), b"{}", "contents-mismatch"),
+    "other rows": (lambda header: None, parquet(ORDERED[:3]), b"{}", "contents-mismatch"),
+    "unsorted": (lambda header: None, parquet(FRAME.sort("source").reverse()), b"{}", "contents-mismatch"),
     "other persons": (
         lambda header: None,
-        parquet(FRAME.with_columns(person=FRAME["person"] + 1)),
+        parquet(ORDERED.with_columns(person=ORDERED["person"] + 1)),
         b"{}",
         "contents-mismatch",
     ),
-    "quality twice": (lambda header: None, parquet(FRAME), b'{"a":1,"a":2}', "contents-mismatch"),
-    "quality a list": (lambda header: None, parquet(FRAME), b"[]", "contents-mismatch"),
-    "quality infinite": (lambda header: None, parquet(FRAME), b'{"a":Infinity}', "contents-mismatch"),
-    "batches unsorted": (lambda header: header["batches"].reverse(), parquet(FRAME), b"{}", "malformed"),
-    "unknown field": (lambda header: header.update(persons=3), parquet(FRAME), b"{}", "malformed"),
+    "quality twice": (lambda header: None, parquet(ORDERED), b'{"a":1,"a":2}', "contents-mismatch"),
+    "quality a list": (lambda header: None, parquet(ORDERED), b"[]", "contents-mismatch"),
+    "quality infinite": (lambda header: None, parquet(ORDERED), b'{"a":Infinity}', "contents-mismatch"),
+    "batches unsorted": (lambda header: header["batches"].reverse(), parquet(ORDERED), b"{}", "malformed"),
+    "unknown field": (lambda header: header.update(persons=3), parquet(ORDERED), b"{}", "malformed"),
 }
 
 

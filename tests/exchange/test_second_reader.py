@@ -1,0 +1,135 @@
+"""A second reader of a batch, written from ``schemas/batch.md`` with single primitives and none of our code.
+
+It holds the document to the truth: if one of the two changes, this fails.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import io
+import json
+from base64 import b64decode
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from cryptography.cobblestone import Cobblestone256Encryptor
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+VECTORS = Path(__file__).resolve().parents[1] / "vectors"
+BATCH = json.loads((VECTORS / "batch-v1.json").read_text(encoding="utf-8"))
+PARTIES = json.loads((VECTORS / "parties-v1.json").read_text(encoding="utf-8"))["parties"]
+
+
+def keys(name: str, which: str) -> dict[str, bytes]:
+    content = json.loads(PARTIES[name][which].splitlines()[1])
+    return {field: b64decode(content[field]) for field in content if field not in ("kind", "name", "key_id")}
+
+
+def pack(*parts: str | bytes) -> bytes:
+    data = [part.encode() if isinstance(part, str) else part for part in parts]
+    return b"".join(len(part).to_bytes(4, "big") + part for part in data)
+
+
+def expand(prk: bytes, info: bytes, length: int, name: str) -> bytes:
+    """HKDF-Expand, RFC 5869."""
+    output, block, number = b"", b"", 1
+    while len(output) < length:
+        block = hmac.digest(prk, block + info + bytes([number]), name)
+        output, number = output + block, number + 1
+    return output[:length]
+
+
+def x_wing(wrapped: bytes, private: dict[str, bytes]) -> bytes:
+    """Return the shared secret of X-Wing: ML-KEM-768 and X25519, joined by SHA3-256."""
+    ciphertext, share = wrapped[:1088], wrapped[1088:1120]
+    own = X25519PrivateKey.from_private_bytes(private["x25519"])
+    parts = (
+        MLKEM768PrivateKey.from_seed_bytes(private["mlkem768"]).decapsulate(ciphertext),
+        own.exchange(X25519PublicKey.from_public_bytes(share)),
+        share,
+        own.public_key().public_bytes_raw(),
+        b"\\.//^\\",
+    )
+    return hashlib.sha3_256(b"".join(parts)).digest()
+
+
+def hpke_open(wrapped: bytes, private: dict[str, bytes], info: bytes) -> bytes:
+    """HPKE base mode, RFC 9180: KEM 0x647a, KDF 0x0001, AEAD 0x0002, one message, no associated data."""
+    suite = b"HPKE" + bytes.fromhex("647a00010002")
+
+    def extract(label: bytes, salt: bytes, secret: bytes) -> bytes:
+        return hmac.digest(salt or bytes(32), b"HPKE-v1" + suite + label + secret, "sha256")
+
+    def labelled(label: bytes, length: int) -> bytes:
+        prefix = length.to_bytes(2, "big") + b"HPKE-v1" + suite + label
+        return expand(secret, prefix + schedule, length, "sha256")
+
+    schedule = b"\x00" + extract(b"psk_id_hash", b"", b"") + extract(b"info_hash", b"", info)
+    secret = extract(b"secret", x_wing(wrapped, private), b"")
+    return AESGCM(labelled(b"key", 32)).decrypt(labelled(b"base_nonce", 12), wrapped[1120:], b"")
+
+
+def cobblestone_open(key: bytes, context: bytes, data: bytes) -> bytes:
+    """C2SP chunked encryption with SHA-512 and AES-256-GCM."""
+    salt, commitment, body = data[:24], data[24:56], data[56:]
+    material = expand(key, b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\x00" + salt + context, 76, "sha512")
+    assert material[44:] == commitment
+    cipher, nonce = AESGCM(material[:32]), int.from_bytes(material[32:44], "big")
+    chunks = [body[start : start + 16400] for start in range(0, len(body) + 1, 16400)]
+    assert len(chunks[-1]) < 16400
+    return b"".join(cipher.decrypt((nonce ^ n).to_bytes(12, "big"), chunk, None) for n, chunk in enumerate(chunks))
+
+
+def key_id(public: dict[str, bytes]) -> str:
+    packed = pack("linkage party key v1", public["signing"], public["mlkem768"], public["x25519"])
+    return hashlib.sha256(packed).hexdigest()[:32]
+
+
+@pytest.mark.parametrize(("compartment", "recipient"), [("encodings", "hub"), ("facts", "analysis")])
+def test_batch(compartment: str, recipient: str) -> None:
+    data = b64decode(BATCH["file"])
+    first = b"linkage-batch/1\n"
+    assert data.startswith(first)
+    length = int.from_bytes(data[16:20], "big")
+    raw, signature, body = data[20 : 20 + length], data[20 + length : 84 + length], data[84 + length :]
+    sender = keys("mpd", "public")
+    message = pack("linkage signature v1", "envelope", first + raw)
+    Ed25519PublicKey.from_public_bytes(sender["signing"]).verify(signature, message)
+    manifest: dict[str, Any] = json.loads(raw)
+    assert manifest["sender"] == key_id(sender)
+    assert manifest["header"] == BATCH["header"]
+
+    offset = 0
+    for entry in manifest["compartments"]:
+        if entry["name"] == compartment:
+            break
+        offset += entry["size"]
+    assert entry["recipient"] == key_id(keys(recipient, "public"))
+    sealed = body[offset : offset + entry["size"]]
+    assert hashlib.sha256(sealed).hexdigest() == entry["sha256"]
+    info = pack("linkage compartment v1", "batch", manifest["id"], compartment, manifest["sender"], entry["recipient"])
+    content_key = hpke_open(b64decode(entry["key"]), keys(recipient, "private"), info)
+    frame = pl.read_parquet(io.BytesIO(cobblestone_open(content_key, info, sealed)))
+    rows = [{k: v.hex() if isinstance(v, bytes) else v for k, v in row.items()} for row in frame.to_dicts()]
+    assert rows == BATCH[compartment]
+
+
+@pytest.mark.parametrize("size", [0, 1, 16383, 16384, 16385, 40000])
+def test_chunks(size: int, cast: Any) -> None:
+    """The vector's compartments are one chunk long; here are the other cases, and a wrapped key of today."""
+    encryptor = Cobblestone256Encryptor(b"k" * 32, b"context")
+    content = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    sealed = encryptor.update(content) + encryptor.finalize()
+    assert len(sealed) == size + 56 + 16 * (size // 16384 + 1)
+    assert cobblestone_open(b"k" * 32, b"context", sealed) == content
+    private = {
+        "mlkem768": cast.hub._mlkem768.private_bytes_raw(),
+        "x25519": cast.hub._x25519.private_bytes_raw(),
+    }
+    assert hpke_open(cast.hub.public.wrap(b"c" * 32, b"info"), private, b"info") == b"c" * 32
