@@ -193,13 +193,14 @@ def _maximise(
         weight = _weights(levels, strata, m, u) + fixed
         log_odds = weight[chosen] + np.log(_prior_odds(problem, matches))[pair_of]
         odds = np.exp(np.clip(log_odds, -50, 50))
-        active = odds > 1e-6
-        probability = np.zeros(len(chosen))
+        # Pairs next to impossible take no part in the competition: their odds are their probability.
+        active = odds > 1e-5
+        probability = np.minimum(odds, 1e-5)
         probability[active] = matching_marginals(odds[active], slots[0][active], slots[1][active])
         before, matches = matches, np.bincount(pair_of, weights=probability, minlength=len(problem.first))
         likely = np.flatnonzero(probability > 1e-5)
         m = _learn_m(levels[chosen[likely]], strata[chosen[likely]], probability[likely], u)
-        if rounds > 15 and np.abs(matches - before).sum() < 0.1:
+        if rounds > 15 and np.abs(matches - before).sum() < 0.1 + 2e-4 * matches.sum():
             break
     return _Estimate(weight, probability, matches, m, rounds)
 

@@ -17,7 +17,7 @@ __all__ = ["greedy_matching", "matching_marginals", "matching_marginals_referenc
 
 
 def matching_marginals(
-    odds: NDArray[np.float64], left: NDArray[np.int64], right: NDArray[np.int64], *, sweeps: int = 10
+    odds: NDArray[np.float64], left: NDArray[np.int64], right: NDArray[np.int64], *, sweeps: int = 30
 ) -> NDArray[np.float64]:
     """Return each pair's marginal probability.
 
@@ -29,7 +29,7 @@ def matching_marginals(
         Shape (pairs,): the slot that the pair takes up at each end; a slot holds one pair at most. A negative slot
         sets no limit at that end.
     sweeps
-        Rounds of messages; ten are ample where components are small.
+        Most rounds of messages; they end earlier when nothing moves.
     """
     slots = np.concatenate([left, right])
     limited = np.flatnonzero(slots >= 0)
@@ -44,27 +44,29 @@ def matching_marginals(
 
 @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def _messages(odds, order, heads, ends, sweeps):  # type: ignore[no-untyped-def]
-    """Run the sweeps; ``free[e]`` is how likely end ``e``'s slot is to be free of its other pairs."""
+    """Run the sweeps until nothing moves; ``free[e]``: how likely end ``e``'s slot is to be free of its other pairs."""
     pairs = odds.shape[0]
     free = np.ones(2 * pairs)
-    fresh = np.ones(2 * pairs)
+    sums = np.empty(2 * pairs)
     for _ in range(sweeps):
+        moved = 0.0
         for slot in range(heads.shape[0]):
             first, last = heads[slot], ends[slot]
             # Sums before and after each pair: subtracting it from the total would cancel where it dominates.
             before = 0.0
             for place in range(first, last):
                 end = order[place]
-                fresh[end] = before
-                other = end + pairs if end < pairs else end - pairs
-                before += odds[end % pairs] * free[other]
+                sums[end] = before
+                before += odds[end % pairs] * free[(end + pairs) % (2 * pairs)]
             after = 0.0
             for place in range(last - 1, first - 1, -1):
                 end = order[place]
-                fresh[end] = 1.0 / (1.0 + fresh[end] + after)
-                other = end + pairs if end < pairs else end - pairs
-                after += odds[end % pairs] * free[other]
-        free[:] = fresh
+                fresh = 1.0 / (1.0 + sums[end] + after)
+                moved = max(moved, abs(fresh - free[end]))
+                free[end] = fresh
+                after += odds[end % pairs] * free[(end + pairs) % (2 * pairs)]
+        if moved < 1e-4:
+            break
     return free
 
 

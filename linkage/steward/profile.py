@@ -18,7 +18,7 @@ from linkage.steward.group import identifiers, mapped_identifiers
 from linkage.steward.readers import SHOWN
 from linkage.steward.tiers import add_tiers
 
-__all__ = ["CheckReport", "Failure", "check"]
+__all__ = ["CheckReport", "Failure", "check", "describe"]
 
 MOST_VARIANTS = 8
 """Names of one person counted at most: as many as any spec can encode."""
@@ -111,7 +111,13 @@ def check(
         The extract cannot be read at all.
     """
     checked = find_failures(read_extract(path, schema), schema, today=today)
-    tiered = add_tiers(checked.good, schema, agreement, today=today)
+    return describe(checked, add_tiers(checked.good, schema, agreement, today=today), schema, agreement)
+
+
+def describe(
+    checked: CheckedRows, tiered: pl.DataFrame, schema: SourceSchema, agreement: Agreement | None
+) -> CheckReport:
+    """Count what is in an extract that has been read, checked and tiered already; see :func:`check`."""
     counted = tiered.filter(pl.col("tier").is_not_null())
     fields = [*IDENTIFIER_KINDS, "aliases"] if agreement is None else agreement.identifiers
     persons = identifiers(tiered, schema, fields, MOST_VARIANTS)

@@ -1,0 +1,193 @@
+"""The steward's one job: an extract in, one sealed batch in the outbox. Nothing else leaves the agency."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from linkage import __version__
+from linkage.contract.agreement import Agreement
+from linkage.contract.source import SourceSchema
+from linkage.contract.spec import LinkageSpec, digest
+from linkage.errors import ContractError, NotPermittedError
+from linkage.exchange import (
+    BatchManifest,
+    LinkageKey,
+    Party,
+    PublicParty,
+    file_digest,
+    new_batch_id,
+    new_serial,
+    seal_batch,
+)
+from linkage.steward.edges import require_few_edges, visible_edges
+from linkage.steward.encode import encode
+from linkage.steward.extract import find_failures, read_extract, require_tolerance
+from linkage.steward.facts import facts
+from linkage.steward.fingerprint import fingerprint
+from linkage.steward.group import identifiers
+from linkage.steward.profile import CheckReport, describe
+from linkage.steward.standardise import RULES
+from linkage.steward.tiers import add_tiers
+
+__all__ = ["Submission", "encode_persons", "submit"]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What was sealed: the file, its digest, what the manifest says, and what the steward should know of it."""
+
+    path: Path
+    digest: str
+    manifest: BatchManifest
+    report: CheckReport
+    visible_edges: dict[str, float]
+
+    def to_json(self) -> str:
+        """Return the submission as JSON: counts and digests only."""
+        content = {
+            "path": str(self.path),
+            "digest": self.digest,
+            "manifest": self.manifest.model_dump(),
+            "visible_edges": self.visible_edges,
+            "report": dataclasses.asdict(self.report),
+        }
+        return json.dumps(content, indent=2)
+
+    def words(self) -> list[str]:
+        """Say in sentences what the batch holds and who can open it."""
+        manifest = self.manifest
+        return [
+            f"{manifest.records} persons, encoded as {manifest.rows} names by profile {manifest.spec_name};"
+            " only the hub can open them, and it has no key to turn them back into names.",
+            f"{manifest.events} contacts as facts, with month and age and without names or dates of birth;"
+            " only the analysis can open them.",
+            f"{self.report.failed_rows} rows were left out because they break a rule;"
+            f" {self.report.contacts_not_counted} contacts are under no tier and were not sent.",
+            f"{self.visible_edges['any']:.1%} of the persons visibly resemble another one of this file.",
+            f"Sealed under agreement {manifest.agreement_digest[:16]}, mode {manifest.mode}.",
+        ]
+
+
+def submit(
+    extract: Path,
+    *,
+    schema: SourceSchema,
+    agreement: Agreement,
+    spec: LinkageSpec,
+    linkage_key: LinkageKey,
+    party: Party,
+    hub: PublicParty,
+    analysis: PublicParty,
+    outbox: Path,
+    month: str,
+    today: dt.date,
+) -> Submission:
+    """Check, standardise, encode and seal an extract.
+
+    Parameters
+    ----------
+    extract
+        CSV, Parquet or Excel file in the layout of the source schema.
+    schema, agreement, spec
+        The source's contract files. The agreement must name the spec as its profile and be in force ``today``.
+    linkage_key
+        The agencies' common key; its project must be the agreement's.
+    party
+        This agency's own keys: signs the batch and makes the pseudonyms.
+    hub, analysis
+        Whom the two compartments are sealed for.
+    outbox
+        Folder for the batch, named ``<source>-<month>.batch``; an earlier one of that month is replaced.
+    month
+        Reporting month, ``YYYY-MM``.
+
+    Returns
+    -------
+    Submission
+
+    Raises
+    ------
+    ExtractError
+        The extract cannot be read, or more rows break a rule than the schema tolerates. Nothing is written.
+    NotPermittedError
+        The agreement does not allow it, or too many records visibly resemble each other. Nothing is written.
+    """
+    _require_allowed(schema, agreement, spec, linkage_key, today)
+    checked = find_failures(read_extract(extract, schema), schema, today=today)
+    require_tolerance(checked, schema)
+    tiered = add_tiers(checked.good, schema, agreement, today=today)
+    persons = identifiers(tiered, schema, agreement.identifiers, spec.variants)
+    encodings = encode_persons(persons, spec, linkage_key, party)
+    edges = visible_edges(encodings, spec)
+    require_few_edges(edges, spec)
+    contacts = _under_pseudonyms(facts(tiered, schema, agreement), party)
+    manifest = BatchManifest(
+        project=linkage_key.project,
+        epoch=linkage_key.epoch,
+        source=schema.source,
+        batch_id=new_batch_id(),
+        serial=new_serial(),
+        month=month,
+        spec_name=spec.name,
+        spec_digest=spec.digest,
+        rules_version=RULES,
+        fingerprint=fingerprint(spec, linkage_key),
+        records=encodings["pseudonym"].n_unique(),
+        rows=len(encodings),
+        events=len(contacts),
+        mode="consent" if agreement.mode == "consent" else "full",
+        agreement_digest=digest(agreement),
+        deduplicated=schema.deduplicated,
+        tool_version=__version__,
+    )
+    path = outbox / f"{schema.source}-{month}.batch"
+    seal_batch(path, manifest, encodings, contacts, party, hub, analysis)
+    return Submission(path, file_digest(path), manifest, describe(checked, tiered, schema, agreement), edges)
+
+
+def encode_persons(persons: pl.DataFrame, spec: LinkageSpec, linkage_key: LinkageKey, party: Party) -> pl.DataFrame:
+    """Encode an identifiers frame: ``pseudonym``, ``variant`` and the filters of the spec, one row a name."""
+    pseudonyms = pl.Series("pseudonym", party.pseudonyms(persons["local_id"].to_list()), dtype=pl.String)
+    keys = persons.select(pseudonym=pseudonyms, variant=pl.col("variant"))
+    labels = (keys["pseudonym"] + "/" + keys["variant"].cast(pl.String)).to_list()
+    filters = encode(persons, spec, linkage_key, labels=labels, padding_key=party.derive("padding of empty filters"))
+    return pl.concat([keys, filters], how="horizontal")
+
+
+def _under_pseudonyms(contacts: pl.DataFrame, party: Party) -> pl.DataFrame:
+    pseudonyms = pl.Series("pseudonym", party.pseudonyms(contacts["local_id"].to_list()), dtype=pl.String)
+    return contacts.drop("local_id").with_columns(pseudonyms)
+
+
+def _require_allowed(
+    schema: SourceSchema, agreement: Agreement, spec: LinkageSpec, linkage_key: LinkageKey, today: dt.date
+) -> None:
+    agreement.check_in_force(today)
+    differing = [
+        f"{what}: {rule}"
+        for what, rule, holds in (
+            ("source", "the agreement is another source's than the schema", agreement.source == schema.source),
+            (
+                "project",
+                "the linkage key is another project's than the agreement",
+                agreement.project == linkage_key.project,
+            ),
+            ("profile", "the agreement names another profile than the spec", agreement.profile == spec.name),
+            ("rules", "the spec was made for another version of the standardising rules", spec.rules == RULES),
+        )
+        if not holds
+    ]
+    if differing:
+        raise ContractError("the contract files do not belong together", reason="contract-differs", problems=differing)
+    if agreement.mode == "aggregate":
+        raise NotPermittedError(
+            f"the agreement of source {agreement.source} allows counts only, no records",
+            reason="aggregate-only",
+            hint="federal law forbids to disclose records of funded victim services, also encoded ones",
+        )
