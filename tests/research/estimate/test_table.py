@@ -1,0 +1,200 @@
+"""The reader of capture histories: what it takes, what it refuses, and that order and splitting do not matter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from linkage.errors import EstimateError
+from linkage.research.estimate import HistoryTable, parse_histories, read_histories
+
+
+def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+@st.composite
+def rows(draw):
+    t = draw(st.integers(1, 5))
+    history = st.tuples(*[st.integers(0, 1)] * t).filter(any)
+    return t, draw(st.lists(st.tuples(history, st.integers(0, 2**33)), min_size=1, max_size=30))
+
+
+def frame_of(t: int, entries) -> pl.DataFrame:
+    names = [f"L{j}" for j in range(t)]
+    data = {name: [history[j] for history, _ in entries] for j, name in enumerate(names)}
+    return pl.DataFrame({**data, "count": [count for _, count in entries]}, schema_overrides={"count": pl.Int64})
+
+
+@given(rows(), st.randoms(use_true_random=False))
+@settings(deadline=None)
+def test_order_of_rows_does_not_matter(drawn, random):
+    t, entries = drawn
+    shuffled = list(entries)
+    random.shuffle(shuffled)
+    one, other = (HistoryTable.from_frame(frame_of(t, e)) for e in (entries, shuffled))
+    np.testing.assert_array_equal(one.counts, other.counts)
+    assert one.digest == other.digest
+
+
+@given(rows(), st.data())
+@settings(deadline=None)
+def test_split_counts_are_summed(drawn, data):
+    t, entries = drawn
+    parts = []
+    for history, count in entries:
+        first = data.draw(st.integers(0, count))
+        parts += [(history, first), (history, count - first)]
+    one, other = (HistoryTable.from_frame(frame_of(t, e)) for e in (entries, parts))
+    np.testing.assert_array_equal(one.counts, other.counts)
+
+
+@given(rows())
+@settings(max_examples=30, deadline=None)
+def test_csv_gives_the_same_table_as_the_frame(tmp_path_factory, drawn):
+    t, entries = drawn
+    frame = frame_of(t, entries)
+    path = tmp_path_factory.mktemp("csv") / "histories.csv"
+    frame.write_csv(path)
+    lists = [f"L{j}" for j in range(t)]
+    one = HistoryTable.from_frame(frame, lists=lists)
+    other = HistoryTable.from_frame(read_histories(path), lists=lists)
+    np.testing.assert_array_equal(one.counts, other.counts)
+
+
+@given(rows())
+@settings(deadline=None)
+def test_sizes_and_frequencies_agree_with_the_rows(drawn):
+    t, entries = drawn
+    table = HistoryTable.from_frame(frame_of(t, entries))
+    assert table.observed == sum(count for _, count in entries)
+    assert table.totals.tolist() == [sum(c for h, c in entries if h[j]) for j in range(t)]
+    assert table.frequencies.tolist() == [sum(c for h, c in entries if sum(h) == k) for k in range(1, t + 1)]
+    if t > 1:
+        assert table.together(0, 1) == sum(c for h, c in entries if h[0] and h[1])
+        assert (
+            table.without(0).counts.tolist()
+            == HistoryTable.from_frame(
+                frame_of(t - 1, [(h[1:], c) for h, c in entries if any(h[1:])] or [((1,) + (0,) * (t - 2), 0)])
+            ).counts.tolist()
+        )
+        assert table.given(0).observed == sum(c for h, c in entries if h[0] and any(h[1:]))
+
+
+def test_cells_are_in_the_stated_order():
+    frame = pl.DataFrame({"A": [1, 0, 1, 0, 1], "B": [0, 1, 1, 0, 1], "C": [0, 0, 0, 1, 1], "count": [1, 2, 3, 4, 7]})
+    assert HistoryTable.from_frame(frame).counts.tolist() == [1, 2, 3, 4, 0, 0, 7]
+
+
+def test_strata_are_the_other_columns():
+    frame = pl.DataFrame(
+        {
+            "A": [1, 0, 1, 1],
+            "B": [0, 1, 1, 1],
+            "year": [2013, 2013, 2014, 2014],
+            "sex": ["f", "f", None, None],
+            "count": [1, 2, 3, 4],
+        }
+    )
+    histories = parse_histories(frame)
+    assert histories.pooled.counts.tolist() == [1, 2, 7]
+    assert [dict(s.values) for s in histories.strata] == [{"year": "2013", "sex": "f"}, {"year": "2014", "sex": None}]
+    assert [s.table.counts.tolist() for s in histories.strata] == [[1, 2, 0], [0, 0, 7]]
+
+
+def test_a_stratum_of_zeros_and_ones_needs_the_lists_named():
+    frame = pl.DataFrame({"A": [1, 0], "B": [1, 1], "minor": [0, 1], "count": [1, 2]})
+    assert HistoryTable.from_frame(frame).lists == ("A", "B", "minor")
+    histories = parse_histories(frame, lists=["B", "A"])
+    assert histories.pooled.lists == ("B", "A")
+    assert [dict(s.values) for s in histories.strata] == [{"minor": "0"}, {"minor": "1"}]
+
+
+def test_boolean_lists_and_whole_floats():
+    frame = pl.DataFrame({"A": [True, False], "B": [True, True], "count": [1.0, 2.0]})
+    assert HistoryTable.from_frame(frame).counts.tolist() == [0, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"A": [1], "B": [1], "count": [-1]}, "bad-count"),
+        ({"A": [1], "B": [1], "count": [1.5]}, "bad-count"),
+        ({"A": [1], "B": [1], "count": [float("nan")]}, "bad-count"),
+        ({"A": [1], "B": [1], "count": [float("inf")]}, "bad-count"),
+        ({"A": [1, 1], "B": [1, 0], "count": [1, None]}, "bad-count"),
+        ({"A": [1], "B": [1], "count": ["7"]}, "bad-count"),
+        ({"A": [1], "B": [1], "count": [2**60]}, "bad-count"),
+        ({"A": [0, 1], "B": [0, 1], "count": [731, 1]}, "all-zero-row"),
+        ({"A": [1, None], "B": [1, 1], "count": [1, 1]}, "missing-value"),
+        ({"year": [2013], "count": [1]}, "no-lists"),
+        ({"A": [1], "B": [1]}, "no-count"),
+        ({"A": [], "B": [], "count": []}, "no-rows"),
+        ({**{f"L{j}": [1] for j in range(13)}, "count": [5]}, "too-many-lists"),
+    ],
+)
+def test_what_is_no_table_is_refused_without_its_values(columns, reason):
+    with pytest.raises(EstimateError) as caught:
+        HistoryTable.from_frame(pl.DataFrame(columns))
+    assert caught.value.reason == reason
+    assert not any(value in str(caught.value) for value in ("731", "2013", "1.5", str(2**60)))
+
+
+@pytest.mark.parametrize(
+    ("lists", "reason"), [(["A", "A"], "unknown-list"), (["Z"], "unknown-list"), (["year"], "bad-list")]
+)
+def test_wrongly_named_lists_are_refused(lists, reason):
+    frame = pl.DataFrame({"A": [1], "B": [1], "year": [2013], "count": [3]})
+    with pytest.raises(EstimateError) as caught:
+        parse_histories(frame, lists=lists)
+    assert caught.value.reason == reason
+
+
+def test_an_all_zero_row_without_people_is_harmless():
+    frame = pl.DataFrame({"A": [0, 1], "B": [0, 1], "count": [0, 4]})
+    assert HistoryTable.from_frame(frame).observed == 4
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_csv_with_and_without_byte_order_mark(tmp_path, mark):
+    path = write(tmp_path / "h.csv", mark + "A,B,place,count\n1,0,Kraków,3\n\n0,1,Oslo,4000000000\n")
+    histories = parse_histories(read_histories(path))
+    assert histories.pooled.counts.tolist() == [3, 4_000_000_000, 0]
+    assert histories.strata[0].values == {"place": "Kraków"}
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "reason"),
+    [
+        ("A,B,place,count\n1,0,Málaga,3\n", "latin-1", "bad-encoding"),
+        ("A,B,count\n1,0,3\n", "utf-16", "bad-encoding"),
+        ("A,B,count\n1,0\n", "utf-8", "bad-csv"),
+        ('A,B,count\n1,0,"3\n', "utf-8", "bad-csv"),
+        ("A,A,count\n1,0,3\n", "utf-8", "bad-header"),
+        ("A;B;count\n1;0;3\n", "utf-8", "no-count"),
+        ("A,B,count\n1,0,3.5\n", "utf-8", "bad-count"),
+        ("A,B,count\n1,0,1e3\n", "utf-8", "bad-count"),
+        ("A,B,count\n1,0,-731\n", "utf-8", "bad-count"),
+        ("A,B,count\n1,0,\n", "utf-8", "bad-count"),
+        ("A,B,count\n1,0,99999999999999999999999\n", "utf-8", "bad-count"),
+        ("A,B,count\n", "utf-8", "no-rows"),
+        ("", "utf-8", "no-rows"),
+    ],
+)
+def test_files_that_are_no_table(tmp_path, text, encoding, reason):
+    path = write(tmp_path / "h.csv", text, encoding)
+    with pytest.raises(EstimateError) as caught:
+        parse_histories(read_histories(path))
+    assert caught.value.reason == reason
+    assert "731" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(EstimateError, match="cannot be opened"):
+        read_histories(tmp_path / "none.csv")
