@@ -109,6 +109,11 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
                 msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
 
 
+def _lines(file: BinaryIO) -> int:
+    file.seek(0)
+    return file.read().count(b"\n")
+
+
 def _last_line(path: Path, file: BinaryIO) -> bytes | None:
     size = file.seek(0, os.SEEK_END)
     if size == 0:
@@ -116,12 +121,12 @@ def _last_line(path: Path, file: BinaryIO) -> bytes | None:
     file.seek(max(0, size - _LONGEST - 1))
     tail = file.read(_LONGEST + 1)
     if not tail.endswith(b"\n"):
-        raise _broken(path, tail.count(b"\n") + 1, "the last line is cut off")
+        raise _broken(path, _lines(file) + 1, "the last line is cut off")
     line = tail[:-1].rpartition(b"\n")[2]
     try:
         _Line.model_validate(load(line))
     except (CanonicalError, ValidationError):
-        raise _broken(path, tail.count(b"\n"), "the last line is not an entry") from None
+        raise _broken(path, _lines(file), "the last line is not an entry") from None
     return line
 
 

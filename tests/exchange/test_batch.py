@@ -180,6 +180,19 @@ def test_encodings_that_break_the_format(cast: Any, make: SimpleNamespace, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
+def test_a_pseudonym_without_main_names_is_refused(cast: Any, make: SimpleNamespace, tmp_path: Path) -> None:
+    """Even where the manifest counts only those that have them."""
+    arranged = make.encodings().select("pseudonym", "variant", "names", "names_mask", "places")
+    ordered = arranged.filter(variant=0).sort("pseudonym")
+    bad = set_at(ordered, "variant", 0, 1)
+    for frame, records, opens in ((ordered, 5, True), (bad, 5, False), (bad, 4, False)):
+        forge(tmp_path / "a", make.manifest(rows=5, records=records).model_dump(), frame, make.facts(), cast)
+        if opens:
+            assert_frame_equal(open_encodings(tmp_path / "a", cast.hub, cast.mpd.public), frame)
+        else:
+            assert reason_of(lambda: open_encodings(tmp_path / "a", cast.hub, cast.mpd.public)) == "contents-mismatch"
+
+
 @pytest.mark.parametrize(
     "change", [lambda f: f.reverse(), lambda f: f.select("variant", "pseudonym", "names", "places")]
 )
