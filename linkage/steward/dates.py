@@ -154,6 +154,8 @@ def completed_years(birth: pl.Expr, birth_year: pl.Expr, event: pl.Expr) -> pl.E
     one more: nobody is made a minor by a missing birthday. An age below 0 or above 120 is unknown.
     """
     years = event.dt.year() - birth.dt.year()
-    before_birthday = (event.dt.month() * 100 + event.dt.day()) < (birth.dt.month() * 100 + birth.dt.day())
+    # Months come as Int8, in which a hundred of them do not fit.
+    day_of_event, day_of_birth = (day.dt.month().cast(pl.Int32) * 100 + day.dt.day() for day in (event, birth))
+    before_birthday = day_of_event < day_of_birth
     age = pl.coalesce(years - before_birthday.cast(pl.Int32), event.dt.year() - birth_year)
     return pl.when(age.is_between(0, 120)).then(age).cast(pl.Int16)

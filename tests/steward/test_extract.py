@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from linkage.contract.source import SourceSchema
 from linkage.errors import ContractError, ExtractError
-from linkage.steward.dates import parse_dates
+from linkage.steward.dates import completed_years, parse_dates
 from linkage.steward.extract import check_rows, find_failures, read_extract
 
 Rows = Callable[..., list[dict[str, str]]]
@@ -441,3 +441,14 @@ def test_every_date_is_read_back(day: dt.date, form: str) -> None:
 def test_a_format_that_cannot_be_kept_is_a_fault_of_the_schema(form: str) -> None:
     with pytest.raises(ContractError):
         parse_dates(pl.Series(["1998"]), [form], **WIDE)
+
+
+@given(
+    birth=st.dates(dt.date(1950, 1, 1), dt.date(2026, 1, 1)), event=st.dates(dt.date(1950, 1, 1), dt.date(2026, 1, 1))
+)
+def test_completed_years(birth: dt.date, event: dt.date) -> None:
+    age = event.year - birth.year - ((event.month, event.day) < (birth.month, birth.day))
+    frame = pl.DataFrame({"birth": [birth, None], "year": [birth.year, birth.year], "event": [event, event]})
+    years = frame.select(completed_years(pl.col("birth"), pl.col("year"), pl.col("event"))).to_series().to_list()
+    by_year = event.year - birth.year
+    assert years == [age if age >= 0 else None, by_year if by_year >= 0 else None]
