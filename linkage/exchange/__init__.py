@@ -13,6 +13,7 @@ from linkage.exchange.batch import (
     open_facts,
     read_manifest,
     seal_batch,
+    verify_batch,
 )
 from linkage.exchange.envelope import file_digest
 from linkage.exchange.files import atomic_write
@@ -65,5 +66,6 @@ __all__ = [
     "read_receipt",
     "seal_batch",
     "seal_person_map",
+    "verify_batch",
     "write_receipt",
 ]

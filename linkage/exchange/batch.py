@@ -22,7 +22,7 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from linkage.contract.vocabulary import FACT_SCHEMA, FACT_VALUES, Month, Name
 from linkage.errors import NotPermittedError
-from linkage.exchange.envelope import Compartment, inspect, read_compartments, seal
+from linkage.exchange.envelope import Compartment, inspect, read_compartments, seal, verify
 from linkage.exchange.frames import from_parquet, to_parquet
 from linkage.exchange.keys import Party, PublicParty
 from linkage.exchange.manifest import HEX32, Strict
@@ -37,6 +37,7 @@ __all__ = [
     "open_facts",
     "read_manifest",
     "seal_batch",
+    "verify_batch",
 ]
 
 SMALLEST_BATCH = 2
@@ -195,7 +196,7 @@ def _manifest(envelope: dict[str, Any]) -> BatchManifest:
 
 
 def read_manifest(path: Path) -> BatchManifest:
-    """Read the manifest of a batch, without any key. **Not verified**: see :func:`linkage.exchange.envelope.verify`.
+    """Read the manifest of a batch, without any key. **Not verified**: see :func:`verify_batch`.
 
     Raises
     ------
@@ -203,6 +204,19 @@ def read_manifest(path: Path) -> BatchManifest:
         If the file is no batch, or the manifest is not one.
     """
     return _manifest(inspect(path, "batch"))
+
+
+def verify_batch(path: Path, sender: PublicParty) -> BatchManifest:
+    """Check that a batch is whole and signed by this sender; return its manifest, which can now be relied on.
+
+    Needs no secret, so that policy is decided before anything is decrypted.
+
+    Raises
+    ------
+    SealError
+        With one of the codes of :data:`linkage.exchange.reasons.REASONS`.
+    """
+    return _manifest(verify(path, sender, "batch"))
 
 
 def open_encodings(path: Path, hub: Party, sender: PublicParty) -> pl.DataFrame:

@@ -21,6 +21,7 @@ from linkage.exchange import (
     open_facts,
     read_manifest,
     seal_batch,
+    verify_batch,
 )
 from linkage.exchange.envelope import Compartment
 
@@ -42,7 +43,7 @@ def reason_of(call: Callable[[], object]) -> str:
 
 def test_round_trip(batch_bytes: bytes, as_file: AsFile, cast: Any, make: SimpleNamespace) -> None:
     path = as_file(batch_bytes)
-    assert read_manifest(path) == make.manifest()
+    assert read_manifest(path) == verify_batch(path, cast.mpd.public) == make.manifest()
     assert envelope.verify(path, cast.mpd.public, "batch")["header"] == make.manifest().model_dump()
     encodings = open_encodings(path, cast.hub, cast.mpd.public)
     assert encodings.columns == ["pseudonym", "variant", "names", "names_mask", "places"]
@@ -69,6 +70,7 @@ def test_nobody_opens_what_is_not_theirs(batch_bytes: bytes, as_file: AsFile, ca
     assert reason_of(lambda: open_encodings(path, cast.analysis, cast.mpd.public)) == "not-for-us"
     assert reason_of(lambda: open_encodings(path, cast.mpd, cast.mpd.public)) == "not-for-us"
     assert reason_of(lambda: open_encodings(path, cast.hub, cast.dcf.public)) == "untrusted-sender"
+    assert reason_of(lambda: verify_batch(path, cast.dcf.public)) == "untrusted-sender"
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.999])
@@ -79,6 +81,8 @@ def test_spoilt_batches_are_refused(batch_bytes: bytes, as_file: AsFile, cast: A
     spoilt = bytearray(batch_bytes)
     spoilt[position] ^= 4
     path = as_file(bytes(spoilt))
+    with pytest.raises(SealError):
+        verify_batch(path, cast.mpd.public)
     for call in (open_encodings, open_facts):
         recipient = cast.hub if call is open_encodings else cast.analysis
         with pytest.raises(SealError):
