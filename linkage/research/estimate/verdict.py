@@ -1,8 +1,10 @@
 """The verdict on a table: a range with its reasons, or a refusal with its reason. Never one model's interval alone.
 
-Families of assumptions are put side by side: a bound that allows people to differ (Chao, in its form for few lists),
+Families of assumptions are put side by side: that people differ in how visible they are (Chao's bound in both forms),
 independence of lists, and pairwise dependence found in the data (stepwise). The range runs from the least lower to the
-greatest upper end of their intervals, since nothing in the data says which family is right.
+greatest upper end of their intervals, since nothing in the data says which family is right. Chao's plain form belongs
+to it although it overshoots on equal, independent lists: where people differ, the others are all too low. Where they
+differ very much, so is the range: it is no better than the families in it.
 """
 
 from __future__ import annotations
@@ -190,6 +192,7 @@ def _report(table: HistoryTable, referrals: tuple[tuple[str, str], ...], resampl
         return Report(table, results, pair_estimates(table), _refusal(reason), referrals, tuple(notes))
     forced = tuple(pair for pair in referrals if set(pair) <= set(reduced.lists))
     families = (
+        Chao().fit(reduced),
         Chao(few_lists=True).fit(reduced),
         Independence(forced).fit(reduced),
         Stepwise(referrals=forced, resamples=resamples, seed=seed).fit(reduced),
@@ -197,7 +200,7 @@ def _report(table: HistoryTable, referrals: tuple[tuple[str, str], ...], resampl
     wanted = families[-1].details.get("wanted_but_not_estimable")
     if wanted:
         notes.append(f"the data ask for a dependence that cannot be estimated: {wanted}")
-    results = (Chao().fit(reduced), *families, Zelterman().fit(reduced))
+    results = (*families, Zelterman().fit(reduced))
     return Report(table, results, pair_estimates(table), judge(reduced, families), referrals, tuple(notes))
 
 

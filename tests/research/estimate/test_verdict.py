@@ -124,6 +124,17 @@ def test_truth_is_inside_the_range_when_lists_are_independent():
     assert verdict.reason == "families-agree"
 
 
+def test_truth_is_inside_the_range_when_people_differ_in_visibility():
+    generator = np.random.default_rng(5)
+    hidden = generator.random(3000) < 0.7
+    chances = np.where(hidden[:, None], [0.20, 0.18, 0.25, 0.15], [0.35, 0.30, 0.40, 0.25])
+    counts = np.bincount((generator.random((3000, 4)) < chances) @ (1 << np.arange(4)), minlength=16)[1:]
+    report = estimate(HistoryTable(tuple("ABCD"), counts), resamples=200)
+    by_method = {result.method: result for result in report.results}
+    assert by_method["independence"].upper < 3000  # one family's interval alone would have missed
+    assert report.verdict.low < 3000 < report.verdict.high
+
+
 def test_judge_refuses_when_an_interval_is_missing(kosovo):
     whole = Result("a", "m", 10.0, 9.0, 12.0)
     assert judge(kosovo, [whole, Result("b", "m", 10.0, 9.0, None)]).reason == "unbounded"
