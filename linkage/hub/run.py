@@ -1,0 +1,236 @@
+"""One run of the hub: the current batches in, a sealed person map for the analysis out.
+
+::
+
+    <out>/<month>-<digest of the inputs>/
+      person-map.sealed         for the analysis alone
+      batches/<source>.batch    what it was made from; the analysis opens the facts in them
+      quality.json              aggregates on how good the links are; written last: a run with it is done
+
+The folder is all that the analysis needs, and holds no secret of the hub: it can be copied to another host.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from linkage import __version__
+from linkage.contract.agreement import Agreement
+from linkage.contract.spec import LinkageSpec
+from linkage.errors import LinkError
+from linkage.exchange import (
+    BatchManifest,
+    Party,
+    PublicParty,
+    atomic_write,
+    file_digest,
+    ledger,
+    open_encodings,
+    read_manifest,
+    seal_person_map,
+)
+from linkage.exchange.canonical import dump
+from linkage.hub.link import link
+from linkage.hub.state import LINK, StateFolder, current_batches, place_copy
+
+__all__ = ["HubRun", "run"]
+
+MAP, QUALITY, BATCHES = "person-map.sealed", "quality.json", "batches"
+
+
+@dataclass(frozen=True)
+class HubRun:
+    """A finished run.
+
+    Attributes
+    ----------
+    run_id
+        Month and digest of the inputs.
+    folder, person_map, batches
+        The run's folder, the sealed person map, and source -> batch in that folder.
+    quality
+        Aggregates, see :func:`linkage.hub.quality.assess`.
+    fresh
+        Whether it was made just now; an identical run is found finished and not made again.
+    """
+
+    run_id: str
+    folder: Path
+    person_map: Path
+    batches: dict[str, Path]
+    quality: dict[str, Any]
+    fresh: bool
+
+    def to_json(self) -> str:
+        """Return the run as JSON: paths and aggregates."""
+        content = {
+            "run_id": self.run_id,
+            "folder": str(self.folder),
+            "person_map": str(self.person_map),
+            "batches": {source: str(path) for source, path in self.batches.items()},
+            "fresh": self.fresh,
+            "quality": self.quality,
+        }
+        return json.dumps(content, indent=2)
+
+
+def run(
+    month: str,
+    *,
+    state: Path,
+    hub: Party,
+    analysis: PublicParty,
+    spec: LinkageSpec,
+    senders: Mapping[str, PublicParty],
+    agreements: Mapping[str, Agreement],
+    project: str,
+    epoch: str,
+    out: Path,
+    today: dt.date,
+    progress: Callable[[str], None] | None = None,
+) -> HubRun:
+    """Link the current batches of all sources and seal the person map.
+
+    Parameters
+    ----------
+    month
+        The reporting month, ``YYYY-MM``.
+    state, out
+        The hub's state folder, and where the run's folder shall stand.
+    hub, analysis
+        Who opens the encodings and signs the map, and who can open the map.
+    spec, project, epoch
+        What is linked by.
+    senders, agreements
+        Source -> signing key and agreement. A source that is in neither is not linked.
+    today
+        The day on which the agreements must be in force.
+    progress
+        Called with a word on what is done now.
+
+    Raises
+    ------
+    LinkError
+        ``no-batches``, ``fingerprint-differs`` or what :func:`linkage.hub.link.link` raises.
+    NotPermittedError
+        The agreement of a source has ended.
+    SealError
+        A batch in the state folder is damaged, or the ledger is broken.
+    """
+    folder = StateFolder(Path(state))
+    with folder.locked():
+        current = {
+            source: path
+            for source, path in current_batches(folder.root, epoch=epoch, spec=spec).items()
+            if source in senders and source in agreements
+        }
+        for source in current:
+            agreements[source].check_in_force(today)
+        manifests = {source: read_manifest(path) for source, path in current.items()}
+        _require_one_fingerprint(manifests)
+        digests = {source: path.stem for source, path in current.items()}
+        run_id = _run_id(month, project, epoch, spec, hub, analysis, digests)
+        target = Path(out) / run_id
+        done = _finished(target, run_id, list(current))
+        if done is not None:
+            return done
+        encodings = {}
+        for source, path in current.items():
+            _say(progress, f"opening {source}")
+            encodings[source] = open_encodings(path, hub, senders[source])
+        _say(progress, "linking")
+        repeats = frozenset(source for source, manifest in manifests.items() if not manifest.deduplicated)
+        linked = link(encodings, spec, repeats=repeats)
+        _say(progress, "sealing")
+        for source, path in current.items():
+            place_copy(path, target / BATCHES / f"{source}.batch")
+        seal_person_map(
+            target / MAP,
+            linked.persons,
+            linked.quality,
+            list(digests.values()),
+            hub,
+            analysis,
+            project=project,
+            epoch=epoch,
+            month=month,
+            run_id=run_id,
+        )
+        sealed = file_digest(target / MAP)
+        extra: dict[str, str | bool | int | None] = {"run_id": run_id, "month": month, "sources": len(current)}
+        ledger.append(folder.ledger, actor=hub.name, action=LINK, object_digest=sealed, extra=extra)
+        months = {source: manifest.month for source, manifest in manifests.items()}
+        content = {"run_id": run_id, "person_map": sealed, "batches": digests, "months": months, **linked.quality}
+        with atomic_write(target / QUALITY, private=True) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return _run(target, run_id, list(current), content, fresh=True)
+
+
+def _say(progress: Callable[[str], None] | None, word: str) -> None:
+    if progress is not None:
+        progress(word)
+
+
+def _require_one_fingerprint(manifests: Mapping[str, BatchManifest]) -> None:
+    if not manifests:
+        raise LinkError(
+            "no batch of this epoch and spec has been taken in",
+            reason="no-batches",
+            hint="take batches in first: linkage hub link inbox/*.batch --out run",
+        )
+    sides: dict[str, list[str]] = {}
+    for source, manifest in sorted(manifests.items()):
+        sides.setdefault(manifest.fingerprint, []).append(source)
+    if len(sides) > 1:
+        raise LinkError(
+            "sources encode differently and cannot be linked: "
+            + " | ".join(", ".join(side) for side in sides.values()),
+            reason="fingerprint-differs",
+            hint="compare the linkage key's check value and the versions; who differs submits again",
+        )
+
+
+def _run_id(
+    month: str,
+    project: str,
+    epoch: str,
+    spec: LinkageSpec,
+    hub: Party,
+    analysis: PublicParty,
+    digests: Mapping[str, str],
+) -> str:
+    inputs = {
+        "month": month,
+        "project": project,
+        "epoch": epoch,
+        "spec": spec.digest,
+        "hub": hub.key_id,
+        "analysis": analysis.key_id,
+        "batches": dict(digests),
+        "version": __version__,
+    }
+    return f"{month}-{hashlib.sha256(dump(inputs)).hexdigest()[:16]}"
+
+
+def _finished(target: Path, run_id: str, sources: list[str]) -> HubRun | None:
+    """Return the run if its folder is complete and its map is the one that was written."""
+    try:
+        content = json.loads((target / QUALITY).read_text(encoding="utf-8"))
+        whole = content["person_map"] == file_digest(target / MAP)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    whole = whole and all((target / BATCHES / f"{source}.batch").is_file() for source in sources)
+    return _run(target, run_id, sources, content, fresh=False) if whole else None
+
+
+def _run(target: Path, run_id: str, sources: list[str], content: dict[str, Any], *, fresh: bool) -> HubRun:
+    known = ("run_id", "person_map", "batches", "months")
+    quality = {name: value for name, value in content.items() if name not in known}
+    batches = {source: target / BATCHES / f"{source}.batch" for source in sources}
+    return HubRun(run_id, target, target / MAP, batches, quality, fresh)
