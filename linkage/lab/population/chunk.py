@@ -14,7 +14,7 @@ from linkage.lab.population.distort import DAY
 from linkage.lab.population.evidence import draw_evidence
 from linkage.lab.population.identity import NO_DATE, Identity, Record, agency_records, draw_identities, row_records
 from linkage.lab.population.latent import Latent, draw_latent
-from linkage.lab.population.layouts import INDICATORS, LAYOUTS
+from linkage.lab.population.layouts import INDICATORS, LAYOUTS, PATHS
 from linkage.lab.population.sampling import Flags, Ints, Texts, choose, share
 from linkage.lab.population.scenario import SOURCES, Scenario
 
@@ -124,8 +124,10 @@ def _with_passers_by(
     city = np.full(everyone, "Milwaukee", dtype=object)
     away = np.flatnonzero(kind == 2) + size
     city[away] = choose(rng, _ELSEWHERE, len(away))
-    who = draw_identities(scenario, latent.sex, latent.race, np.concatenate([birth, other_birth]), latent.care, rng)
     listed = {s: np.append(lists[s], np.zeros(everyone - size, dtype=np.bool_)) for s in SOURCES}
+    known = np.sum([listed[s] for s in SOURCES], axis=0)
+    born = np.concatenate([birth, other_birth])
+    who = draw_identities(scenario, latent.sex, latent.race, born, latent.care, known, rng)
     counted = np.arange(everyone) < size
     return _Everyone(scenario, latent, who, city, counted, listed, np.zeros(everyone, dtype=np.int64)), gathered
 
@@ -151,7 +153,8 @@ def _extract(
     copy = _second_numbers(everyone.scenario, person, tier, rng)
     owner, record = np.unique(person * 2 + copy, return_inverse=True)
     owner = owner // 2
-    records = agency_records(everyone.scenario, source, everyone.who, owner, rng)
+    known = np.sum([everyone.lists[s] for s in SOURCES], axis=0)[owner]
+    records = agency_records(everyone.scenario, source, everyone.who, owner, known, rng)
     if source == "mpd":
         records = _incomplete(records, everyone.lacks[owner], rng)
     first = np.zeros(len(person), dtype=bool)
@@ -270,7 +273,7 @@ def _frame(
     columns |= {f"history_{kind}": pl.Series(latent.history[person, k]) for k, kind in enumerate(HISTORY_KINDS)}
     columns |= {"tier": pl.Series(tier), "youngest": pl.Series(youngest), "oldest": pl.Series(oldest)}
     if INDICATORS[source]:
-        said = draw_evidence(tier, youngest, oldest, INDICATORS[source], rng, determines=source != "pohsey")
+        said = draw_evidence(tier, youngest, oldest, INDICATORS[source], rng, paths=PATHS[source])
         for name in ("disclosed", "determined", "commercial", "caregiver"):
             columns[name] = pl.Series(getattr(said, name))
         columns |= {f"indicator_{i}": pl.Series(said.indicators[:, i]) for i in range(INDICATORS[source])}

@@ -14,7 +14,9 @@ import numpy as np
 
 from linkage.lab.population.sampling import Flags, Ints, choose, share
 
-__all__ = ["Evidence", "draw_evidence"]
+__all__ = ["Evidence", "Paths", "draw_evidence"]
+
+Paths = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Evidence:
 
 
 def draw_evidence(
-    tier: Ints, youngest: Ints, oldest: Ints, indicators: int, rng: np.random.Generator, *, determines: bool = True
+    tier: Ints, youngest: Ints, oldest: Ints, indicators: int, rng: np.random.Generator, *, paths: Paths
 ) -> Evidence:
     """Draw evidence for rows of given tiers.
 
@@ -41,16 +43,17 @@ def draw_evidence(
         Bounds of the age at the contact by any birth date that the agency has written down; -1 where a row has none.
     indicators
         Number of indicators on the agency's form.
-    determines
-        Whether the agency makes determinations of its own.
+    paths
+        How often this agency's cases are confirmed by disclosure, by determination, and as juveniles in commercial
+        sex; 0 where its schema has no such rule. Juveniles aside, the first two take over.
     """
     n = len(tier)
     confirmed, believed = tier == 2, tier == 1
     juvenile, adult = (youngest >= 0) & (oldest < 18), youngest >= 21
-    path = choose(rng, (0.45, 0.35 if determines else 0.0, 0.20), n)
-    path = np.where((path == 2) & ~juvenile, 1 if determines else 0, path)
+    path = choose(rng, paths, n)
+    path = np.where((path == 2) & ~juvenile, choose(rng, paths[:2], n), path)
     disclosed = confirmed & ((path == 0) | share(rng, n, 0.25))
-    determined = confirmed & ((path == 1) | share(rng, n, 0.3)) & determines
+    determined = confirmed & ((path == 1) | share(rng, n, 0.3)) & (paths[1] > 0)
     commercial = confirmed & ((path == 2) | share(rng, n, 0.35)) | ~confirmed & adult & share(rng, n, 0.2)
     caregiver = share(rng, n, np.select([confirmed, believed], [0.25, 0.45], 0.15))
     few = np.where(caregiver, rng.integers(0, 2, n), rng.integers(0, 3, n))

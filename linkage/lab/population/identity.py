@@ -8,7 +8,7 @@ import numpy as np
 
 from linkage.lab.population import names, places
 from linkage.lab.population.distort import apply, digit_typo, typo, wrong_dates
-from linkage.lab.population.sampling import Flags, Ints, Texts, choose, share
+from linkage.lab.population.sampling import Flags, Ints, Texts, choose, evenly, share
 from linkage.lab.population.scenario import ErrorRates, Scenario
 
 __all__ = ["NO_DATE", "Identity", "Record", "agency_records", "draw_identities", "row_records"]
@@ -77,14 +77,17 @@ class Record:
 
 
 def draw_identities(
-    scenario: Scenario, sex: Texts, race: Texts, birth: Ints, care: Flags, rng: np.random.Generator
+    scenario: Scenario, sex: Texts, race: Texts, birth: Ints, care: Flags, known: Ints, rng: np.random.Generator
 ) -> Identity:
-    """Draw the identifiers of persons of given sex, race and birth date (days since 1970-01-01)."""
+    """Draw the identifiers of persons of given sex, race and birth date (days since 1970-01-01).
+
+    ``known`` is the number of lists that each person is on: what changes in a life is spread evenly over it.
+    """
     n, rate = len(sex), scenario.errors
     family = names.surnames(rng, race)
     women = (sex == "female") | (sex == "transgender_female")
-    changed = share(rng, n, np.where(women, rate.surname_changed_women, rate.surname_changed_men))
-    alias, moved, second = (share(rng, n, chance) for chance in (rate.has_alias, rate.moved, rate.second_phone))
+    changed = evenly(rng, np.where(women, rate.surname_changed_women, rate.surname_changed_men), known)
+    alias, moved, second = (evenly(rng, chance, known) for chance in (rate.has_alias, rate.moved, rate.second_phone))
     street, postal_code = places.addresses(rng, n)
     other_street, other_code = places.addresses(rng, n)
     phone = places.phones(rng, n)
@@ -130,30 +133,36 @@ def _make_siblings(scenario: Scenario, race: Texts, shared: tuple[Texts, ...], r
         values[other[alike]] = values[one[alike]]
 
 
-def agency_records(scenario: Scenario, source: str, who: Identity, person: Ints, rng: np.random.Generator) -> Record:
+def agency_records(
+    scenario: Scenario, source: str, who: Identity, person: Ints, known: Ints, rng: np.random.Generator
+) -> Record:
     """Draw what one agency wrote down of the persons at these positions, with its own errors; ``(r,)``.
 
-    Two agencies' errors are independent; what makes them agree is the person.
+    Two agencies' errors are independent; what makes them agree is the person. ``known`` is the number of lists that
+    each of these persons is on: errors are spread evenly over it, so that every draw shows the stated rates.
     """
     rate, n = scenario.errors, len(person)
+
+    def some(chance: float, of: Flags | None = None) -> Flags:
+        return evenly(rng, np.where(np.ones(n, dtype=bool) if of is None else of, chance, 0.0), known)
+
     given, family = who.given[person].copy(), who.family[person].copy()
-    renamed = (who.other_family[person] != "") & share(rng, n, 0.5)
+    renamed = some(0.5, who.other_family[person] != "")
     family[renamed] = who.other_family[person][renamed]
-    nick = np.flatnonzero(share(rng, n, rate.nickname))
-    for i, draw in zip(nick, rng.random(len(nick)), strict=True):
-        given[i] = names.nickname_of(given[i], draw) or given[i]
-    for i in np.flatnonzero(share(rng, n, rate.half_double_surname)):
-        family[i] = family[i].split("-")[int(rng.random() < 0.5) if "-" in family[i] else 0]
-    masked = (who.alias_given[person] != "") & share(rng, n, rate.alias_as_name / rate.has_alias)
+    for i in np.flatnonzero(some(rate.nickname, np.array([name in names.NICKNAMES for name in given]))):
+        given[i] = names.nickname_of(given[i], rng.random())
+    for i in np.flatnonzero(some(rate.half_double_surname, np.array(["-" in name for name in family]))):
+        family[i] = family[i].split("-")[int(rng.random() < 0.5)]
+    masked = some(rate.alias_as_name / rate.has_alias, who.alias_given[person] != "")
     given[masked], family[masked] = who.alias_given[person][masked], who.alias_family[person][masked]
-    given = apply(given, share(rng, n, rate.given_typo), typo(rng))
-    family = apply(family, share(rng, n, rate.family_typo), typo(rng))
+    given = apply(given, some(rate.given_typo), typo(rng))
+    family = apply(family, some(rate.family_typo), typo(rng))
     aka, turned = _other_names(rate, who, person, renamed, masked, rng)
-    street, postal_code = _address(rate, who, person, rng)
-    birth, year_only = _birth(rate, source, who.birth[person], rng)
-    phone, second_phone = _phones(rate, who, person, rng)
-    known = share(rng, n, 1.0 - rate.ssn_missing) & (source != "pohsey")
-    ssn = apply(_where(known, who.ssn[person]), share(rng, n, rate.ssn_typo), digit_typo(rng))
+    street, postal_code = _address(rate, who, person, known, rng)
+    birth, year_only = _birth(rate, source, who.birth[person], known, rng)
+    phone, second_phone = _phones(rate, who, person, known, rng)
+    has_ssn = ~some(rate.ssn_missing) & (source != "pohsey")
+    ssn = apply(_where(has_ssn, who.ssn[person]), share(rng, n, rate.ssn_typo), digit_typo(rng))
     return Record(
         given=given,
         middle=_where(~share(rng, n, rate.middle_missing), who.middle[person]),
@@ -199,14 +208,15 @@ def _other_names(
     return aka, turned
 
 
-def _address(rate: ErrorRates, who: Identity, person: Ints, rng: np.random.Generator) -> tuple[Texts, Texts]:
-    n = len(person)
+def _address(
+    rate: ErrorRates, who: Identity, person: Ints, known: Ints, rng: np.random.Generator
+) -> tuple[Texts, Texts]:
     street, postal_code = who.street[person].copy(), who.postal_code[person].copy()
-    later = (who.other_street[person] != "") & share(rng, n, 0.5)
+    later = evenly(rng, np.where(who.other_street[person] != "", 0.5, 0.0), known)
     street[later], postal_code[later] = who.other_street[person][later], who.other_postal_code[person][later]
-    elsewhere = np.flatnonzero(share(rng, n, rate.other_address))
+    elsewhere = np.flatnonzero(evenly(rng, rate.other_address, known))
     street[elsewhere], postal_code[elsewhere] = places.addresses(rng, len(elsewhere))
-    return apply(street, share(rng, n, rate.street_typo), _street_typo(rng)), postal_code
+    return apply(street, evenly(rng, rate.street_typo, known), _street_typo(rng)), postal_code
 
 
 def _street_typo(rng: np.random.Generator):  # type: ignore[no-untyped-def]
@@ -221,21 +231,22 @@ def _street_typo(rng: np.random.Generator):  # type: ignore[no-untyped-def]
     return change
 
 
-def _birth(rate: ErrorRates, source: str, birth: Ints, rng: np.random.Generator) -> tuple[Ints, Flags]:
-    n = len(birth)
-    written = wrong_dates(rng, birth, share(rng, n, rate.birth_wrong))
-    year_only = share(rng, n, rate.birth_year_only if source == "pohsey" else 0.0)
-    gone = share(rng, n, rate.birth_missing if source in ("dcf", "pohsey") else 0.0)
+def _birth(rate: ErrorRates, source: str, birth: Ints, known: Ints, rng: np.random.Generator) -> tuple[Ints, Flags]:
+    written = wrong_dates(rng, birth, evenly(rng, rate.birth_wrong, known))
+    year_only = evenly(rng, rate.birth_year_only if source == "pohsey" else 0.0, known)
+    gone = share(rng, len(birth), rate.birth_missing if source in ("dcf", "pohsey") else 0.0)
     return np.where(gone, NO_DATE, written), year_only & ~gone
 
 
-def _phones(rate: ErrorRates, who: Identity, person: Ints, rng: np.random.Generator) -> tuple[Texts, Texts]:
+def _phones(
+    rate: ErrorRates, who: Identity, person: Ints, known: Ints, rng: np.random.Generator
+) -> tuple[Texts, Texts]:
     n = len(person)
     later = (who.other_phone[person] != "") & share(rng, n, 0.5)
     main = np.where(later, who.other_phone[person], who.phone[person])
     further = np.where(later, who.phone[person], who.other_phone[person])
-    known = ~share(rng, n, rate.phone_missing)
-    return _where(known, main), _where(known & share(rng, n, 0.4), further)
+    filled = ~evenly(rng, rate.phone_missing, known)
+    return _where(filled, main), _where(filled & share(rng, n, 0.4), further)
 
 
 def _sex(rate: ErrorRates, source: str, sex: Texts, rng: np.random.Generator) -> Texts:

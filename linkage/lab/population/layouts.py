@@ -13,12 +13,16 @@ import numpy as np
 import polars as pl
 
 from linkage.contract.vocabulary import HISTORY_KINDS, ROLES
+from linkage.lab.population.evidence import Paths
 from linkage.lab.population.sampling import Texts, choose
 
-__all__ = ["INDICATORS", "LAYOUTS"]
+__all__ = ["INDICATORS", "LAYOUTS", "PATHS"]
 
 INDICATORS = {"mpd": 8, "dcf": 10, "pohsey": 9, "medical": 0}
 """Number of indicators on each agency's form."""
+
+PATHS: dict[str, Paths] = {"mpd": (0.45, 0.35, 0.20), "dcf": (0.6, 0.4, 0.0), "pohsey": (0.7, 0.0, 0.3)}
+"""How each agency comes to confirm: disclosure, determination, juvenile in commercial sex."""
 
 _MPD_INDICATORS = (
     "RUNAWAY",

@@ -66,10 +66,10 @@ NICKNAMES = _nicknames()
 """Given name -> what people call her or him."""
 
 
-def nickname_of(name: str, draw: float) -> str | None:
-    """Return one of the nicknames of a given name, picked by ``draw`` in [0, 1); None where there is none."""
-    known = NICKNAMES.get(name)
-    return known[int(draw * len(known))] if known else None
+def nickname_of(name: str, draw: float) -> str:
+    """Return one of the nicknames of a given name that has any, picked by ``draw`` in [0, 1)."""
+    known = NICKNAMES[name]
+    return known[int(draw * len(known))]
 
 
 def fold(text: str) -> str:

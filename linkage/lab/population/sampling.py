@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Flags", "Floats", "Ints", "Texts", "choose", "fixed_size", "geometric", "logistic", "share"]
+__all__ = ["Flags", "Floats", "Ints", "Texts", "choose", "evenly", "fixed_size", "geometric", "logistic", "share"]
 
 Texts: TypeAlias = NDArray[np.object_]
 Flags: TypeAlias = NDArray[np.bool_]
@@ -29,6 +29,25 @@ def choose(rng: np.random.Generator, weights: Mapping[str, float] | Sequence[flo
 def share(rng: np.random.Generator, size: int, chance: float | Floats) -> Flags:
     """Draw independent yes-or-no values with the given chance; ``(size,)``."""
     return np.asarray(rng.random(size) < chance, dtype=np.bool_)
+
+
+def evenly(rng: np.random.Generator, chance: float | Floats, group: Ints) -> Flags:
+    """Draw yes-or-no values that hold for the stated share of every group, not only on average.
+
+    Systematic sampling in random order within the groups: a small draw then shows the rates that a large one has.
+
+    Parameters
+    ----------
+    chance
+        Chance of each unit, one for all or ``(n,)``.
+    group
+        Group of each unit, ``(n,)``.
+    """
+    order = np.lexsort((rng.random(len(group)), group))
+    steps = np.floor(np.cumsum(np.broadcast_to(chance, group.shape)[order]) + rng.random()).astype(np.int64)
+    taken = np.zeros(len(group), dtype=np.bool_)
+    taken[order] = np.diff(steps, prepend=0) > 0
+    return taken
 
 
 def geometric(rng: np.random.Generator, size: int, again: float, most: int) -> Ints:
