@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from linkage.errors import LinkageError
+__all__ = ["app"]
 
 app = App(name="lab", help="Synthetic populations, and how well the engine does on them.")
 
@@ -43,12 +43,8 @@ def population(
     as_json
         Print the manifest to stdout.
     """
-    try:
-        from linkage.lab.population import draw_population, find_scenario
-    except ModuleNotFoundError as missing:
-        raise LinkageError(
-            f"the package {missing.name} is missing", reason="missing-package", hint="install linkage[lab]"
-        ) from None
+    from linkage.lab.population import draw_population, find_scenario
+
     chosen = find_scenario(scenario)
     total = chosen.people if people is None else people
     console = Console(stderr=True)

@@ -483,6 +483,13 @@ def test_namesakes_are_as_rare_as_among_real_people(large: Path) -> None:
     assert family["proportion"].max() < 0.03 and len(family) > 4_000
 
 
+def test_nobody_is_called_a_placeholder(large: Path) -> None:
+    persons = pl.read_parquet(large / "truth" / "persons.parquet")
+    words = {str(word).casefold() for source in SOURCES for word in load_source(source).missing} | {"unnamed", "baby"}
+    for column in ("given", "middle", "family", "other_family"):
+        assert not words - {""} & set(persons[column].str.to_lowercase())
+
+
 # Files
 
 

@@ -161,7 +161,7 @@ def _extract(
     first[np.unique(record, return_index=True)[1]] = True
     rows = row_records(everyone.scenario, records, record, first, everyone.who, person, rng)
     local = _local_numbers(source, len(owner), counters, rng)
-    frame = _frame(everyone, source, rows, records.birth[record], person, day, tier, rng)
+    frame = _frame(everyone, source, rows, record, person, day, tier, rng)
     frame = frame.with_columns(
         local=pl.Series(local[record].tolist(), dtype=pl.String),
         report=pl.Series(_report_numbers(report, counters.report.get(source, 0))),
@@ -233,7 +233,7 @@ def _frame(
     everyone: _Everyone,
     source: str,
     rows: Record,
-    written_birth: Ints,
+    record: Ints,
     person: Ints,
     day: Ints,
     tier: Ints,
@@ -241,7 +241,7 @@ def _frame(
 ) -> pl.DataFrame:
     """Put what a layout needs into one frame, a row a contact, in no agency's format yet."""
     latent = everyone.latent
-    youngest, oldest = _ages(day, rows, written_birth)
+    youngest, oldest = _ages(day, rows, record)
     texts = (
         "given",
         "middle",
@@ -280,20 +280,20 @@ def _frame(
     return pl.DataFrame(columns)
 
 
-def _ages(day: Ints, rows: Record, written_birth: Ints) -> tuple[Ints, Ints]:
-    """Bound the age at the contact by what is written in the row and in the person's first row; -1 if unknown."""
-    known = (rows.birth != NO_DATE) & (written_birth != NO_DATE) & ~rows.year_only
-    ages = []
-    for birth in (rows.birth, written_birth):
-        safe = np.where(known, birth, day).astype(DAY)
-        months = day.astype(DAY).astype("datetime64[M]").astype(np.int64) - safe.astype("datetime64[M]").astype(
-            np.int64
-        )
-        in_month = (day - day.astype(DAY).astype("datetime64[M]").astype(DAY).astype(np.int64)) < (
-            safe.astype(np.int64) - safe.astype("datetime64[M]").astype(DAY).astype(np.int64)
-        )
-        ages.append(np.where(known, (months - in_month) // 12, -1))
-    return np.minimum(*ages), np.maximum(*ages)
+def _ages(day: Ints, rows: Record, record: Ints) -> tuple[Ints, Ints]:
+    """Bound the age at the contact by every birth date in the person's rows; -1 where none is known in full."""
+    known = (rows.birth != NO_DATE) & ~rows.year_only
+    earliest, latest = (np.full(int(record.max(initial=-1)) + 1, fill) for fill in (-NO_DATE, NO_DATE))
+    np.minimum.at(earliest, record[known], rows.birth[known])
+    np.maximum.at(latest, record[known], rows.birth[known])
+    youngest, oldest = (_completed_years(np.where(known, b[record], day), day) for b in (latest, earliest))
+    return np.where(known, youngest, -1), np.where(known, oldest, -1)
+
+
+def _completed_years(birth: Ints, day: Ints) -> Ints:
+    born, now = (days.astype(DAY).astype("datetime64[M]") for days in (birth, day))
+    early = (day - now.astype(DAY).astype(np.int64)) < (birth - born.astype(DAY).astype(np.int64))
+    return np.asarray((now.astype(np.int64) - born.astype(np.int64) - early) // 12, dtype=np.int64)
 
 
 def _offenses(scenario: Scenario, report: Ints, rng: np.random.Generator) -> pl.Series:

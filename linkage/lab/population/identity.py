@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -219,7 +220,7 @@ def _address(
     return apply(street, evenly(rng, rate.street_typo, known), _street_typo(rng)), postal_code
 
 
-def _street_typo(rng: np.random.Generator):  # type: ignore[no-untyped-def]
+def _street_typo(rng: np.random.Generator) -> Callable[[str], str]:
     wrong_digit, wrong_letter = digit_typo(rng), typo(rng)
 
     def change(line: str) -> str:

@@ -14,15 +14,14 @@ from functools import cache
 
 import numpy as np
 
+from linkage.errors import LinkageError
 from linkage.lab.population.sampling import Floats, Texts
 
-__all__ = ["NICKNAMES", "fold", "given_names", "nickname_of", "street_names", "surnames", "usable"]
+__all__ = ["NICKNAMES", "fold", "given_names", "name_table", "nickname_of", "street_names", "surnames", "usable"]
 
 _HMONG_CLANS = "Vang Yang Xiong Lee Thao Vue Her Moua Lor Hang Cha Kue Chang Khang Kong Cheng Pha Fang"
-_STREET_NAMES = (
-    "Angel Baby Candy China Cinnamon Coco Cookie Diamond Dream Honey Ivory Kitty Lexus Lucky Mercedes Peaches \
+_STREET_NAMES = "Angel Candy China Cinnamon Coco Cookie Diamond Dream Honey Ivory Kitty Lexus Lucky Mercedes Peaches \
 Precious Princess Red Star Sugar Sunshine Tasty Tiny".split()
-)
 
 _NICKNAME_LINES = """
 Abigail Abby; Alexandra Alex Lexi; Alexandria Alex Lexi; Alexis Lexi Alex; Alicia Ali; Allison Allie; Alyssa Aly
@@ -77,9 +76,20 @@ def fold(text: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFD", text.replace("ß", "ss")) if not unicodedata.combining(c))
 
 
-def _table(locale: str, kind: str) -> dict[str, float]:
-    """Read one table of Faker: weighted as it is, unweighted with a heavy-tailed law over a fixed order."""
-    provider = importlib.import_module(f"faker.providers.person.{locale}").Provider
+def name_table(locale: str, kind: str) -> dict[str, float]:
+    """Read one table of Faker: weighted as it is, unweighted with a heavy-tailed law over a fixed order.
+
+    Raises
+    ------
+    LinkageError
+        The package Faker is not installed.
+    """
+    try:
+        provider = importlib.import_module(f"faker.providers.person.{locale}").Provider
+    except ModuleNotFoundError:
+        raise LinkageError(
+            "the package faker is missing", reason="missing-package", hint="install linkage[lab]"
+        ) from None
     raw = getattr(provider, kind)
     fit = [name for name in dict.fromkeys(raw) if usable(name)]
     if isinstance(raw, Mapping):
@@ -88,9 +98,15 @@ def _table(locale: str, kind: str) -> dict[str, float]:
     return {name: float(1.0 / np.sqrt(rank)) for name, rank in zip(fit, ranks, strict=True)}
 
 
+# registrars wrote them, so the tables count them
+_NO_NAMES = {"Baby", "Babyboy", "Babygirl", "Boy", "Female", "Girl", "Infant", "Male", "Unknown", "Unnamed"}
+
+
 def usable(name: str) -> bool:
-    """Tell whether a name is one word of letters once accents are off."""
+    """Tell whether a name is one word of letters once accents are off, and a name."""
     plain = fold(name)
+    if plain in _NO_NAMES:
+        return False
     return len(plain) > 1 and plain.replace("'", "").replace("-", "").isascii() and plain.replace("'", "").isalpha()
 
 
@@ -111,36 +127,36 @@ def _even(names: Iterable[str]) -> dict[str, float]:
 
 def _hispanic() -> dict[str, float]:
     """Mexican surnames, weighted as in the US table where they stand in it."""
-    common = {fold(name): weight for name, weight in _table("en_US", "last_names").items()}
-    return {name: common.get(fold(name), 0.0) + 2e-4 for name in _table("es_MX", "last_names")}
+    common = {fold(name): weight for name, weight in name_table("en_US", "last_names").items()}
+    return {name: common.get(fold(name), 0.0) + 2e-4 for name in name_table("es_MX", "last_names")}
 
 
 @cache
 def _surname_table(race: str) -> tuple[Texts, Floats]:
-    us, irish, british = (_table(locale, "last_names") for locale in ("en_US", "en_IE", "en_GB"))
-    spanish = {fold(name) for name in _table("es_MX", "last_names")} - {"Martin", "Roman", "Leon"}
+    us, irish, british = (name_table(locale, "last_names") for locale in ("en_US", "en_IE", "en_GB"))
+    spanish = {fold(name) for name in name_table("es_MX", "last_names")} - {"Martin", "Roman", "Leon"}
     us = {name: weight * (0.05 if name in spanish else 1.0) for name, weight in us.items()}
-    english = [(0.20, irish), (0.12, british), (0.04, _table("en", "last_names"))]
+    english = [(0.20, irish), (0.12, british), (0.04, name_table("en", "last_names"))]
     if race == "latino":
-        return _mix([(0.72, _hispanic()), (0.14, _table("es_CO", "last_names")), (0.14, us)])
+        return _mix([(0.72, _hispanic()), (0.14, name_table("es_CO", "last_names")), (0.14, us)])
     if race == "asian":
-        return _mix([(0.65, _even(_HMONG_CLANS.split())), (0.25, _table("en_IN", "last_names")), (0.10, us)])
+        return _mix([(0.65, _even(_HMONG_CLANS.split())), (0.25, name_table("en_IN", "last_names")), (0.10, us)])
     if race == "white":
-        central = [(0.14, _table("de_DE", "last_names")), (0.06, _table("de_LU", "last_names"))]
-        rest = [(0.05, _table(locale, "last_names")) for locale in ("nl_NL", "it_IT")]
+        central = [(0.14, name_table("de_DE", "last_names")), (0.06, name_table("de_LU", "last_names"))]
+        rest = [(0.05, name_table(locale, "last_names")) for locale in ("nl_NL", "it_IT")]
         return _mix([(0.42, us), *central, *rest, *((0.75 * mass, table) for mass, table in english)])
-    african = [(0.02, _table(locale, "last_names")) for locale in ("en_KE", "yo_NG", "tw_GH")]
+    african = [(0.02, name_table(locale, "last_names")) for locale in ("en_KE", "yo_NG", "tw_GH")]
     return _mix([(0.56, us), *english, *african])
 
 
 @cache
 def _given_table(sex: str, race: str) -> tuple[Texts, Floats]:
     kind = "first_names_male" if sex in ("male", "transgender_male") else "first_names_female"
-    us, long_tail = _table("en_US", kind), _table("en", kind)
+    us, long_tail = name_table("en_US", kind), name_table("en", kind)
     if race == "latino":
-        return _mix([(0.45, us), (0.20, long_tail), (0.35, _table("es_MX", kind))])
+        return _mix([(0.45, us), (0.20, long_tail), (0.35, name_table("es_MX", kind))])
     if race == "asian":
-        return _mix([(0.55, us), (0.25, long_tail), (0.20, _table("en_IN", kind))])
+        return _mix([(0.55, us), (0.25, long_tail), (0.20, name_table("en_IN", kind))])
     return _mix([(0.62, us), (0.38, long_tail)] if race == "white" else [(0.52, us), (0.48, long_tail)])
 
 

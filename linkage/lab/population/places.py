@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from linkage.lab.population.names import fold, usable
+from linkage.lab.population.names import fold, name_table
 from linkage.lab.population.sampling import Ints, Texts
 
 __all__ = ["Places", "addresses", "group_homes", "phones", "social_security_numbers"]
@@ -24,9 +24,7 @@ _ZIPS = {
 @cache
 def _streets() -> Texts:
     """Streets that are not numbered: surnames of the US table with the suffixes of the city's grid."""
-    from faker.providers.person.en_US import Provider
-
-    names = [fold(name).upper() for name in list(Provider.last_names)[:400] if usable(name)]
+    names = [fold(name).upper() for name in list(name_table("en_US", "last_names"))[:400]]
     suffixes = ("AVE", "ST", "PL", "BLVD", "DR", "CT")
     return np.array([f"{name} {suffixes[i % len(suffixes)]}" for i, name in enumerate(names)], dtype=object)
 

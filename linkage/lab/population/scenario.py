@@ -13,7 +13,7 @@ what differs or is missing                          share       comes from
 given or family name                                19%         typo, nickname, alias, another surname, half a double
                                                                 surname
 surname of women                                    12%         12% of women changed it, an agency has either; typos
-birth date (both full)                              9.6%        4.9% a record: day and month swapped, only the year
+birth date (both full)                              9.5%        4.9% a record: day and month swapped, only the year
                                                                 kept (1 January), the year one off, the day misread
 street address (both filled)                        34%         53% of people moved, 4% of records elsewhere, typos
 phone missing                                       32%         of records; two people in five have two numbers
