@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, product
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -31,9 +32,12 @@ from linkage.research.disclosure.cells import Cells, Key
 __all__ = ["Attacker"]
 
 Vector = npt.NDArray[np.float64]
+Places = npt.NDArray[np.int64]
+Sums: TypeAlias = sparse.csr_array
 
 _LARGEST = 50_000  # micro cells; beyond it the tables are tied too densely to be judged, and are refused
 _SLACK = 1e-6
+_NONE: Vector = np.zeros(0)
 _NODES = 2_000  # of one branch and bound: a limit that does not depend on the machine, unlike a time
 
 
@@ -77,7 +81,7 @@ class Attacker:
 
     # The program
 
-    def _matrix(self, rows: Sequence[Sequence[tuple[int, Key]]]) -> sparse.csr_array:
+    def _matrix(self, rows: Sequence[Sequence[tuple[int, Key]]]) -> Sums:
         """Write weighted sums of cells as rows over the variables."""
         width = int(self._offsets[-1])
         parts = _rows([self._variables(key) for row in rows for _, key in row], width)
@@ -86,7 +90,7 @@ class Attacker:
         gather = sparse.csr_array((weights, (lines, np.arange(len(weights)))), shape=(len(rows), len(weights)))
         return sparse.csr_array(gather @ parts)
 
-    def _variables(self, key: Key, clique: int | None = None) -> npt.NDArray[np.int64]:
+    def _variables(self, key: Key, clique: int | None = None) -> Places:
         """Return the variables that add up to a cell, in the smallest clique that can tell it."""
         wanted = dict(key)
         if clique is None:
@@ -99,13 +103,13 @@ class Attacker:
             for name in names
         ]
         inside = np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
-        chosen: npt.NDArray[np.int64] = inside[np.ix_(*index)].ravel() + self._offsets[clique]
+        chosen: Places = inside[np.ix_(*index)].ravel() + self._offsets[clique]
         return chosen
 
-    def _separators(self) -> tuple[list[Key], sparse.csr_array, sparse.csr_array]:
+    def _separators(self) -> tuple[list[Key], Sums, Sums]:
         """Return the cells that neighbours in the junction tree share, as sums in the one and in the other."""
         keys: list[Key] = []
-        sides: tuple[list[npt.NDArray[np.int64]], list[npt.NDArray[np.int64]]] = ([], [])
+        sides: tuple[list[Places], list[Places]] = ([], [])
         for pair in _tree(self._cliques):
             shared = sorted(set(self._cliques[pair[0]]) & set(self._cliques[pair[1]]))
             for atoms in product(*[self._domains[name] for name in shared]):
@@ -121,8 +125,9 @@ class Attacker:
         self._lower = np.array([lower.get(key, 0.0) for key in self.keys])
         self._upper = np.array([upper.get(key, np.inf) for key in self.keys])
         self._known = self._program(self._lower, self._upper)
+        self._start: Vector | None = None
 
-    def push(self, cells: Sequence[int], targets: Vector, *, up: bool, whole: bool = False) -> Vector | None:
+    def push(self, cells: Sequence[int], targets: Vector, *, up: bool) -> Vector | None:
         """Find a table that takes cells as far as the targets, or as near as all of them together go.
 
         Parameters
@@ -131,42 +136,74 @@ class Attacker:
             Positions in ``keys``.
         targets
             One for each: a height to be reached (``up``), or a depth.
-        whole
-            Ask for whole numbers of persons.
 
         Returns
         -------
         ndarray of shape (cells,), or None
-            Every cell's value in that table, nan for those that have nothing to do with the cells asked for. None
-            where there is no table, or no whole one was found within the search limit.
+            Every cell's value in that table, which may be in fractions of persons; nan for cells that have nothing to
+            do with those asked for. None where there is no table.
         """
-        program, count = self._known, len(cells)
-        used = program.around(self._sums[list(cells)])
-        # up: 0 <= t <= target, t <= cell, maximise t; down: s >= cell - target, s >= 0, minimise s
-        helper = sparse.eye_array(count)
-        rows = sparse.hstack([self._sums[list(cells)][:, used], -helper])
-        bounds = (np.zeros(count), np.full(count, np.inf)) if up else (np.full(count, -np.inf), targets)
-        limit = targets if up else np.full(count, np.inf)
-        answer = program.solve(used, rows, bounds, np.full(count, -1.0 if up else 1.0), limit, whole=whole)
+        chosen = np.asarray(cells, dtype=np.int64)
+        values = np.full(len(self.keys), np.nan)
+        parts = self._known.part_of_sum[chosen]
+        for part in np.unique(parts):
+            used = self._known.variables(part)
+            here = chosen[parts == part]
+            # up: 0 <= t <= target, t <= cell, maximise t; down: s >= cell - target, s >= 0, minimise s
+            count, goals = here.size, targets[parts == part]
+            rows = sparse.hstack([self._sums[here][:, used], -sparse.eye_array(count)])
+            bounds = (np.zeros(count), np.full(count, np.inf)) if up else (np.full(count, -np.inf), goals)
+            limit = goals if up else np.full(count, np.inf)
+            cost = np.append(np.zeros(used.size), np.full(count, -1.0 if up else 1.0))
+            answer = self._known.solve(used, rows, bounds, cost, limit)
+            if answer is None:
+                return None
+            self._fill(values, part, used, answer)
+        return values
+
+    def witness(self, cell: int, target: float, *, up: bool) -> Vector | None:
+        """Find a table in whole persons in which a cell is at the target, or beyond.
+
+        Returns
+        -------
+        ndarray of shape (cells,), or None
+            As :meth:`push`; None where there is no such table, or none was found within the search limit.
+        """
+        part = self._known.part_of_sum[cell]
+        used = self._known.variables(part)
+        if self._start is None:
+            self._start = self._known.whole()
+        if self._start is None:
+            return None
+        row = self._sums[[cell]][:, used]
+        answer = self._known.near(used, self._start[used], row, target, up=up)
         if answer is None:
             return None
-        values = np.asarray(self._sums[:, used] @ answer[: used.size], dtype=np.float64)
-        elsewhere = program.open.copy()
-        elsewhere[used] = False
-        values[self._sums @ elsewhere.astype(np.float64) > 0] = np.nan
-        return np.rint(values) if whole else values
+        values = np.full(len(self.keys), np.nan)
+        self._fill(values, part, used, answer)
+        return values
+
+    def _fill(self, values: Vector, part: int, used: Places, answer: Vector) -> None:
+        inside = np.flatnonzero(self._known.part_of_sum == part)
+        values[inside] = self._sums[inside][:, used] @ answer[: used.size]
 
     def consistent(self) -> bool:
         """Tell whether any table at all fits what is known."""
         everything = list(range(len(self.keys)))
         return not self._known.broken and self.push(everything, np.zeros(len(everything)), up=True) is not None
 
-    def interval(self, cell: int) -> tuple[int, int | None]:
-        """Return the bounds of a cell in whole numbers, from the linear relaxation; None is no bound."""
-        used = self._known.around(self._sums[[cell]])
-        row = self._sums[[cell]][:, used].toarray().ravel()
-        low, high = (self._known.least(used, sign * row) for sign in (1.0, -1.0))
-        return math.ceil(low - _SLACK), None if math.isinf(high) else math.floor(-high + _SLACK)
+    def least(self, cell: int) -> int:
+        """Return the lower bound of a cell, in whole numbers, from the linear relaxation."""
+        return math.ceil(self._known.least(*self._goal(cell, 1.0)) - _SLACK)
+
+    def most(self, cell: int) -> int | None:
+        """Return the upper bound of a cell, in whole numbers, from the linear relaxation; None is no bound."""
+        high = self._known.least(*self._goal(cell, -1.0))
+        return None if math.isinf(high) else math.floor(-high + _SLACK)
+
+    def _goal(self, cell: int, sign: float) -> tuple[Places, Vector]:
+        used = self._known.variables(self._known.part_of_sum[cell])
+        return used, sign * self._sums[[cell]][:, used].toarray().ravel()
 
     def loosen(
         self, cell: int, target: float, cost: Mapping[int, float], *, up: bool, whole: bool = False
@@ -183,11 +220,12 @@ class Attacker:
             Positions in ``keys``; empty where none has to move, or the target is out of reach whatever is withheld.
         """
         movable = np.array(list(cost), dtype=np.int64)
-        prices = np.array(list(cost.values()))
         lower, upper = self._lower.copy(), self._upper.copy()
         lower[movable], upper[movable] = 0.0, np.inf
         program = self._program(lower, upper)
-        used = program.around(self._sums[[cell]])
+        movable = movable[program.part_of_sum[movable] == program.part_of_sum[cell]]
+        prices = np.array([cost[int(i)] for i in movable])
+        used = program.variables(program.part_of_sum[cell])
         count, values = movable.size, self._lower[movable]
         helper = sparse.eye_array(count)
         moves = sparse.hstack([self._sums[movable][:, used], -helper, helper])
@@ -195,7 +233,8 @@ class Attacker:
         bounds = (np.append(values, target if up else -np.inf), np.append(values, np.inf if up else target))
         limit = np.concatenate([np.full(count, np.inf), values - 1])
         rows = sparse.vstack([moves, wish])
-        answer = program.solve(used, rows, bounds, np.concatenate([prices, prices]), limit, whole=whole)
+        goal = np.concatenate([np.zeros(used.size), prices, prices])
+        answer = program.solve(used, rows, bounds, goal, limit, whole=whole)
         if answer is None:
             return []
         moved = answer[used.size :]
@@ -221,35 +260,35 @@ class Attacker:
             rows,
             np.concatenate([lower[binding], values, values, zeros]),
             np.concatenate([upper[binding], values, values, zeros]),
-            ~closed,
+            np.flatnonzero(~closed),
+            self._sums,
         )
 
 
 class _Program:
     """Rows over the variables, cut into parts that know nothing of each other."""
 
-    def __init__(self, rows: sparse.csr_array, lower: Vector, upper: Vector, open_: npt.NDArray[np.bool_]) -> None:
-        self.open = open_
-        self._columns = np.flatnonzero(open_)
-        self._rows = rows[:, self._columns]
+    def __init__(self, rows: Sums, lower: Vector, upper: Vector, columns: Places, sums: Sums) -> None:
+        self._columns, self._width = columns, rows.shape[1]
+        self._rows, sums = rows[:, columns], sums[:, columns]
         self._lower, self._upper = lower, upper
         self.broken = bool((lower[np.diff(self._rows.indptr) == 0] > 0).any())
-        graph = sparse.block_array([[None, abs(self._rows)], [abs(self._rows).T, None]])
+        links = abs(sparse.vstack([self._rows, sums]))
+        graph = sparse.block_array([[None, links], [links.T, None]])
         numbers = sparse.csgraph.connected_components(graph, directed=False)[1]
-        self._part_of_row, self._part = np.split(numbers, [rows.shape[0]])
+        self._part_of_row, self.part_of_sum, self._part = np.split(numbers, np.cumsum([rows.shape[0], sums.shape[0]]))
 
-    def around(self, sums: sparse.csr_array) -> npt.NDArray[np.int64]:
-        """Return the variables of the parts in which some sums stand, and of those alone."""
-        touched = self._part[np.asarray(abs(sums[:, self._columns]).sum(axis=0)).ravel() > 0]
-        chosen: npt.NDArray[np.int64] = self._columns[np.isin(self._part, touched)]
+    def variables(self, part: int) -> Places:
+        """Return the variables of a part: none for a sum of nothing."""
+        chosen: Places = self._columns[self._part == part]
         return chosen
 
-    def _restrict(self, used: npt.NDArray[np.int64]) -> tuple[sparse.csr_array, Vector, Vector]:
+    def _restrict(self, used: Places) -> tuple[Sums, Vector, Vector]:
         inside = np.searchsorted(self._columns, used)
         chosen = np.flatnonzero(np.isin(self._part_of_row, self._part[inside]))
         return self._rows[chosen][:, inside], self._lower[chosen], self._upper[chosen]
 
-    def least(self, used: npt.NDArray[np.int64], cost: Vector) -> float:
+    def least(self, used: Places, cost: Vector) -> float:
         """Return the smallest value of a cost on the variables used; minus infinity where there is none."""
         if not used.size:
             return 0.0
@@ -259,35 +298,66 @@ class _Program:
 
     def solve(
         self,
-        used: npt.NDArray[np.int64],
+        used: Places,
         extra: sparse.sparray,
         extra_bounds: tuple[Vector, Vector],
         cost: Vector,
         limit: Vector,
         *,
-        whole: bool,
+        whole: bool = False,
     ) -> Vector | None:
-        """Minimise a cost on helper variables in [0, limit], over the variables used, with extra rows over both."""
+        """Minimise a cost over the variables used and helpers in [0, limit], with extra rows over both."""
         rows, lower, upper = self._restrict(used)
-        blank = sparse.csr_array((rows.shape[0], cost.size))
-        matrix = sparse.vstack([sparse.hstack([rows, blank]), extra], format="csc")
-        constraint = LinearConstraint(matrix, np.append(lower, extra_bounds[0]), np.append(upper, extra_bounds[1]))
-        bounds = Bounds(0, np.append(np.full(used.size, np.inf), limit))
-        goal = np.append(np.zeros(used.size), cost)
-        found = milp(goal, bounds=bounds, constraints=constraint)
-        if found.status != 0 or found.x is None:
-            return None
-        answer = np.asarray(found.x, dtype=np.float64)
-        persons = answer[: used.size]
-        if not whole or np.abs(persons - np.rint(persons)).max(initial=0.0) <= _SLACK:
-            return answer
-        integral = np.append(np.ones(used.size), np.zeros(cost.size))
-        options = {"node_limit": _NODES, "mip_rel_gap": 0.02}
-        found = milp(goal, integrality=integral, bounds=bounds, constraints=constraint, options=options)
+        matrix = sparse.vstack([sparse.hstack([rows, sparse.csr_array((rows.shape[0], limit.size))]), extra])
+        found = milp(
+            cost,
+            integrality=np.append(np.full(used.size, float(whole)), np.zeros(limit.size)),
+            bounds=Bounds(0, np.append(np.full(used.size, np.inf), limit)),
+            constraints=LinearConstraint(matrix, np.append(lower, extra_bounds[0]), np.append(upper, extra_bounds[1])),
+            options={"node_limit": _NODES, "mip_rel_gap": 0.02},
+        )
         return None if found.x is None else np.asarray(found.x, dtype=np.float64)
 
+    def whole(self) -> Vector | None:
+        """Return some table in whole persons; over all variables, those that are closed at zero."""
+        found = np.zeros(self._width)
+        for part in np.unique(self._part):
+            used = self.variables(part)
+            answer = self.solve(
+                used, sparse.csr_array((0, used.size)), (_NONE, _NONE), np.zeros(used.size), _NONE, whole=True
+            )
+            if answer is None:
+                return None
+            found[used] = np.rint(answer)
+        return found
 
-def _rows(parts: Sequence[npt.NDArray[np.int64]], width: int) -> sparse.csr_array:
+    def near(self, used: Places, start: Vector, row: Sums, target: float, *, up: bool) -> Vector | None:
+        """Return the whole-number table nearest to another in which a sum is at the target or beyond.
+
+        The fewest persons moved is the easiest of all whole-number goals here: the corner of the relaxation that it
+        leads to moves few of them around short cycles, and is nearly always whole.
+        """
+        rows, lower, upper = self._restrict(used)
+        matrix = sparse.vstack([rows, row])
+        low = np.append(lower, target if up else -np.inf) - matrix @ start
+        high = np.append(upper, np.inf if up else target) - matrix @ start
+        for integrality in (0, 1):
+            found = milp(
+                np.ones(2 * used.size),
+                integrality=np.full(2 * used.size, integrality),
+                bounds=Bounds(0, np.append(np.full(used.size, np.inf), start)),
+                constraints=LinearConstraint(sparse.hstack([matrix, -matrix]), low, high),
+                options={"node_limit": _NODES, "mip_rel_gap": 0.5},
+            )
+            if found.x is None:
+                return None
+            answer = start + found.x[: used.size] - found.x[used.size :]
+            if np.abs(answer - np.rint(answer)).max(initial=0.0) <= _SLACK:
+                return np.asarray(np.rint(answer), dtype=np.float64)
+        return None
+
+
+def _rows(parts: Sequence[Places], width: int) -> Sums:
     """Write sets of variables as rows of ones."""
     columns = np.concatenate([*parts, np.zeros(0, dtype=np.int64)])
     starts = np.cumsum([0, *(part.size for part in parts)])

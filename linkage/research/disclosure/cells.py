@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from linkage.errors import ReleaseError
-from linkage.research.tables import TOTAL, Condition, Grid
+from linkage.research.tables import Condition, Grid
 
 __all__ = ["Cells", "Key", "Place", "collect"]
 
@@ -127,8 +127,3 @@ def _implied(table: Grid, domains: _Domains) -> Iterator[Key]:
         choices.append(options)
     for row in product(*choices):
         yield _key(row, domains)
-
-
-def label(place: Place, dimensions: Sequence[str]) -> str:
-    """Name a cell for a reader: ``"sex=male, tier=total"``."""
-    return ", ".join(f"{name}={value}" for name, value in zip(dimensions, place[1], strict=True)) or TOTAL

@@ -29,20 +29,16 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from linkage.errors import ReleaseError
 from linkage.research.disclosure.attacker import Attacker
 from linkage.research.disclosure.cells import Cells, Key, collect
+from linkage.research.disclosure.extent import Extent
 from linkage.research.disclosure.released import ProtectedTable, published_counts
 from linkage.research.tables import Table
 
 __all__ = ["protect"]
-
-Vector = npt.NDArray[np.float64]
-
-_SLACK = 1e-6
 
 
 def protect(tables: Sequence[Table], *, floor: int, previous: Sequence[ProtectedTable] = ()) -> list[ProtectedTable]:
@@ -116,7 +112,7 @@ def _withhold(table: Table, withheld: set[Key], cells: Cells) -> ProtectedTable:
 
 
 class _Search:
-    """The search for cells to withhold. Witness tables are kept: withholding more never takes one away."""
+    """The search for cells to withhold. Tables once found stay witnesses: withholding more never takes one away."""
 
     def __init__(self, cells: Cells, counts: dict[Key, int], floor: int, before: dict[Key, set[int | None]]) -> None:
         self._floor = floor
@@ -133,9 +129,9 @@ class _Search:
             self._classify(i, int(self._count[i]), before.get(key, set()))
             if key in before and None in before[key]:
                 self._price[i] /= 10
+        self._history = bool(before)
         self._withheld = set(self._low)
-        self._whole = False
-        self._forget()
+        self._real, self._whole = Extent(self._attacker, floor), Extent(self._attacker, floor)
 
     def _classify(self, i: int, count: int, before: set[int | None]) -> None:
         """Set what a shown cell must be able to be: nothing special, or from ``low`` to ``high``."""
@@ -154,97 +150,73 @@ class _Search:
     def run(self) -> set[Key]:
         """Return the cells to withhold."""
         self._lower_what_marks_allow()
-        # Fractions first: they are quick and decide nearly everything. Whole persons then have the last word.
-        for whole in (False, True):
-            self._whole = whole
-            self._forget()
-            self._tell(self._withheld)
-            for cells, up in ((self._high, True), (self._low, False)):
-                self._batch(list(cells), np.array(list(cells.values())), up=up)
-                for i, target in cells.items():
-                    self._reach(i, target, up=up)
-            while self._rest():
+        self._tell(self._withheld)
+        goals = ((self._high, True), (self._low, False))
+        for cells, up in goals:
+            self._real.batch(cells, cells.values(), up=up)
+        wishes = [(i, target, up) for cells, up in goals for i, target in cells.items()]
+        for i, target, up in wishes:
+            self._reach(i, target, up=up)
+        # Fractions of persons are quick and decide nearly everything; whole persons have the last word.
+        grew = True
+        while grew:
+            while self._widen():
                 pass
+            grew = any([self._reach(i, target, up=up, whole=True) for i, target, up in wishes])
         return {self._attacker.keys[i] for i in self._withheld}
 
     def _lower_what_marks_allow(self) -> None:
         """Raise the depth asked of a cell to what it has by the marks of its parts, were everything withheld."""
-        self._forget()
         self._tell(set(range(self._shown)) - self._fixed)
-        self._batch(list(self._low), np.array(list(self._low.values())), up=False)
+        extent = Extent(self._attacker, self._floor)
+        extent.batch(self._low, self._low.values(), up=False)
         for i, target in self._low.items():
-            if not self._seen(i, target, up=False):
-                self._low[i] = max(target, float(self._attacker.interval(i)[0]))
-
-    def _forget(self) -> None:
-        self._least = np.full(len(self._attacker.keys), np.inf)
-        self._most = np.full(len(self._attacker.keys), -np.inf)
+            if not extent.reaches(i, target, up=False):
+                self._low[i] = max(target, float(self._attacker.least(i)))
 
     def _tell(self, withheld: set[int]) -> None:
         """Give the attacker what is published and what is marked."""
         keys = self._attacker.keys
-        shown = {i: float(self._count[i]) for i in range(self._shown) if i not in withheld}
-        marked = dict.fromkeys(withheld, 1.0)
-        self._attacker.know({keys[i]: v for i, v in (shown | marked).items()}, {keys[i]: v for i, v in shown.items()})
+        shown = {keys[i]: float(self._count[i]) for i in range(self._shown) if i not in withheld}
+        self._attacker.know(shown | {keys[i]: 1.0 for i in withheld}, shown)
 
-    def _push(self, cells: list[int], targets: Vector, *, up: bool) -> None:
-        witness = self._attacker.push(cells, targets, up=up, whole=self._whole)
-        if witness is not None:
-            self._least = np.fmin(self._least, witness)
-            self._most = np.fmax(self._most, witness)
-
-    def _batch(self, cells: list[int], targets: Vector, *, up: bool) -> None:
-        """Push many cells at once, as long as that settles some."""
-        while cells:
-            self._push(cells, targets, up=up)
-            left = [n for n, i in enumerate(cells) if not self._seen(i, targets[n], up=up)]
-            if len(left) == len(cells):
-                return
-            cells, targets = [cells[n] for n in left], targets[left]
-
-    def _seen(self, i: int, target: float, *, up: bool) -> bool:
-        return bool(self._most[i] >= target - _SLACK if up else self._least[i] <= target + _SLACK)
-
-    def _reach(self, i: int, target: float, *, up: bool) -> bool:
+    def _reach(self, i: int, target: float, *, up: bool, whole: bool = False) -> bool:
         """Withhold cells until one can reach its target; tell whether any had to be."""
         grew = False
-        while not self._seen(i, target, up=up):
-            self._push([i], np.array([target]), up=up)
-            if self._seen(i, target, up=up):
-                break
-            prices = {
-                n: float(self._price[n]) for n in range(self._shown) if n not in self._withheld and n not in self._fixed
-            }
-            if not prices:
-                raise ReleaseError(
-                    "with what earlier releases published, the present tables cannot be protected",
-                    reason="cannot-protect",
-                    hint="release for another period, or leave out the tables that changed little",
-                )
-            # Where the linear program sees no need the whole-number search gave up: the cheapest cell goes.
-            chosen = self._attacker.loosen(i, target, prices, up=up, whole=self._whole) or [
-                min(prices, key=lambda n: (prices[n], n))
-            ]
-            self._withheld |= set(chosen)
-            self._tell(self._withheld)
+        while not self._try(i, target, up=up, whole=whole) and self._give_up_more(i, target, up=up, whole=whole):
             grew = True
         return grew
 
-    def _settled(self, i: int) -> bool:
-        return bool(self._least[i] <= _SLACK or self._most[i] - self._least[i] >= self._floor - 1 - _SLACK)
+    def _try(self, i: int, target: float, *, up: bool, whole: bool) -> bool:
+        if not whole:
+            return self._real.push(i, target, up=up)
+        if not self._whole.reaches(i, target, up=up):
+            self._whole.add(self._attacker.witness(i, target, up=up))
+        return self._whole.reaches(i, target, up=up)
 
-    def _rest(self) -> bool:
+    def _give_up_more(self, i: int, target: float, *, up: bool, whole: bool) -> bool:
+        """Withhold what stands between a cell and its target; tell whether anything was left to withhold."""
+        prices = {
+            n: float(self._price[n]) for n in range(self._shown) if n not in self._withheld and n not in self._fixed
+        }
+        if not prices and self._history:
+            raise ReleaseError(
+                "with what earlier releases published, the present tables cannot be protected",
+                reason="cannot-protect",
+                hint="release for another period, or leave out the tables that changed little",
+            )
+        if not prices:  # nothing but zeros is published: there is nothing to work out from
+            return False
+        chosen = self._attacker.loosen(i, target, prices, up=up, whole=whole)
+        # Nothing has to move and still no table was found: the search limit. The cheapest cell goes.
+        self._withheld |= set(chosen or [min(prices, key=lambda n: (prices[n], n))])
+        self._real.clear.clear()
+        self._tell(self._withheld)
+        return True
+
+    def _widen(self) -> bool:
         """Hold implied and withheld cells to the third rule; tell whether more cells had to be withheld."""
-        watched = [*sorted(self._withheld - set(self._low)), *range(self._shown, len(self._attacker.keys))]
-        unsettled = [i for i in watched if not self._settled(i)]
-        self._batch(unsettled, np.zeros(len(unsettled)), up=False)
-        unsettled = [i for i in unsettled if not self._settled(i)]
-        self._batch(unsettled, self._least[unsettled] + self._floor - 1, up=True)
         grew = False
-        for i in unsettled:
-            if self._settled(i) or self._attacker.interval(i)[0] >= self._floor:
-                continue
-            self._push([i], np.zeros(1), up=False)
-            if not self._settled(i):
-                grew |= self._reach(i, self._least[i] + self._floor - 1, up=True)
+        for i in self._real.too_narrow([*sorted(self._withheld), *range(self._shown, len(self._attacker.keys))]):
+            grew |= self._reach(i, self._real.least[i] + self._floor - 1, up=True)
         return grew

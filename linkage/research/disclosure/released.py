@@ -76,7 +76,8 @@ def published_counts(tables: Sequence[ProtectedTable]) -> dict[Key, set[int | No
     found: dict[Key, set[int | None]] = {}
     for table in tables:
         counts = {tuple(v): count for *v, count in table.frame.select(*table.dimensions, "count").iter_rows()}
-        for key, places in collect([table]).shown.items():
+        cells = collect([table])
+        for key, places in (cells.shown | cells.impossible).items():
             found.setdefault(key, set()).update(counts[values] for _, values in places)
     return found
 
