@@ -1,0 +1,249 @@
+"""What of an estimate and of the linkage's quality may be said in public.
+
+An estimate is a function of counts. Rounding does not hide them: Chao's bound with 400 persons seen once moves by
+hundreds when the number seen twice changes by one. So a method's numbers are printed only where every count that
+they are made of (its sufficient statistics) is itself published, and then they tell nothing that the tables do not.
+:func:`known` asks the protection of the tables to spare those counts. Where it cannot, the verdict is a refusal.
+
+Left over: which pairs of lists a model search picks, and the ends of a resampled interval, depend on all histories.
+The names of the pairs are withheld while any overlap is; the ends are rounded outwards.
+
+Numbers of links are never printed: between two sources that have no repeats they are the overlap. Sizes of clusters
+are the systems table. Numbers of records are rounded to more than the floor, because the people who are on a list
+are often all its records but a few.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from linkage.contract.agreement import Agreement, ReleasePolicy
+from linkage.exchange import BatchManifest
+from linkage.research.bundle import EstimateEntry, LinkageEntry, MethodEntry, PairEntry, Rate, SourceEntry
+from linkage.research.disclosure.released import ProtectedTable, round_estimate
+from linkage.research.estimate import Report, Result
+from linkage.research.tables import TOTAL, Grid, Table
+
+__all__ = ["FAMILIES", "TOO_WEAK", "Place", "estimate_entry", "known", "linkage_entry", "places", "source_entries"]
+
+Place = tuple[str, tuple[str, ...]]
+"""A table and a value in each of its dimensions."""
+
+FAMILIES = ("chao-few-lists", "independence", "stepwise")
+"""Methods whose intervals make the range of the verdict."""
+
+TOO_WEAK = "overlap-too-weak"
+_TOO_WEAK = (
+    "the lists share too few people, or share them too unevenly, for a number to be defended, or to be printed without "
+    "giving away a count that must be withheld",
+    "add a source, widen the period or the area, or use the deduplicated count alone",
+)
+# The one exact reason that zeros in the overlaps, which are always published, show anyway. Any other, such as "fewer
+# than ten people on two lists", would bound a withheld count: all of them go under one code.
+_VISIBLE_REASONS = frozenset({"too-few-lists"})
+
+
+def places(report: Report) -> dict[str, tuple[Place, ...]]:
+    """Return, for each method, the cells that its estimate is a function of."""
+    lists = [name for name, total in zip(report.table.lists, report.table.totals, strict=True) if total > 0]
+    everybody: Place = ("systems", (TOTAL,))
+    frequencies = (everybody, ("systems", ("1",)), ("systems", ("2",)))
+    sizes = (everybody, *(("overlaps", (name, TOTAL)) for name in lists))
+    forced = [pair for pair in report.referrals if set(pair) <= set(lists)]
+    found: dict[str, tuple[Place, ...]] = {}
+    for result in report.results:
+        if result.method in ("independence", "stepwise"):
+            chosen = [
+                tuple(name for position, name in enumerate(lists) if term >> position & 1) for term in result.terms
+            ]
+            found[result.method] = (*sizes, *(("overlaps", pair) for pair in dict.fromkeys([*forced, *chosen])))
+        else:
+            found[result.method] = frequencies
+    return found
+
+
+def known(tables: Sequence[Table], wanted: Iterable[Place], floor: int) -> ProtectedTable:
+    """Write counts as a table of things already known, so that the protection leaves them and covers others.
+
+    Parameters
+    ----------
+    tables
+        True counts.
+    wanted
+        Cells of ``systems`` and ``overlaps``; those below the floor are passed over, zeros are not.
+    floor
+        Of the release.
+    """
+    by_name = {table.name: table for table in tables}
+    atoms: dict[str, tuple[str, ...]] = {}
+    counts: list[int] = []
+    for name, values in dict.fromkeys(wanted):
+        table = by_name[name]
+        count = _count(table, values)
+        conditions = [table.condition(d, v) for d, v in zip(table.dimensions, values, strict=True) if v != TOTAL]
+        if count is None or not conditions or 0 < count < floor:
+            continue
+        common = set.intersection(*(set(condition["lists"]) for condition in conditions))
+        atoms[f"{name} {' '.join(values)}"] = tuple(sorted(common))
+        counts.append(count)
+    frame = pl.DataFrame(
+        {"statistic": [*atoms, TOTAL], "count": [*counts, _count(by_name["systems"], (TOTAL,))]},
+        schema={"statistic": pl.String, "count": pl.Int64},
+    )
+    meaning = {"statistic": {label: {"lists": patterns} for label, patterns in atoms.items()}}
+    domains = {"lists": by_name["systems"].domains["lists"]}
+    return ProtectedTable("statistics", "Counts that the estimates need", ("statistic",), frame, meaning, domains)
+
+
+def _count(table: Grid, values: Sequence[str]) -> int | None:
+    """Read one cell; None where it is withheld."""
+    conditions = [pl.col(d) == v for d, v in zip(table.dimensions, values, strict=True)]
+    count: int | None = table.frame.filter(*conditions).get_column("count").item()
+    return count
+
+
+def estimate_entry(report: Report, tables: Sequence[ProtectedTable], base: int) -> EstimateEntry:
+    """Say of the estimate what may be said.
+
+    Parameters
+    ----------
+    report
+        As the estimators gave it: exact, confidential.
+    tables
+        The protected tables, ``systems`` and ``overlaps`` among them.
+    base
+        Points are rounded to it, ends of intervals outwards; never below the number of persons counted.
+    """
+    by_name = {table.name: table for table in tables}
+    public = {
+        method: all(_count(by_name[name], values) is not None for name, values in cells)
+        for method, cells in places(report).items()
+    }
+    refused = report.verdict.status == "refused"
+    reason, words, remedy = report.verdict.reason, report.verdict.words, report.verdict.remedy
+    if (refused and reason not in _VISIBLE_REASONS) or not (refused or all(public[name] for name in FAMILIES)):
+        refused, reason = True, TOO_WEAK
+        words, remedy = _TOO_WEAK
+    hide_pairs = bool(by_name["overlaps"].frame.get_column("count").has_nulls())
+    least = _count(by_name["systems"], (TOTAL,)) or 0
+    methods = [
+        _method(r, show=public[r.method] and not refused, hide=hide_pairs, b=base, n=least) for r in report.results
+    ]
+    low, high = (None, None) if refused else _ends(report.verdict.low, report.verdict.high, base, least)
+    return EstimateEntry(
+        status="refused" if refused else "estimated",
+        reason=reason,
+        words=words,
+        remedy=remedy,
+        low=low,
+        high=high,
+        rounded_to=base,
+        referrals=report.referrals,
+        methods=tuple(methods),
+    )
+
+
+def _method(result: Result, *, show: bool, hide: bool, b: int, n: int) -> MethodEntry:
+    """Write one method; model and assumption name pairs of lists, unless they are to be hidden."""
+    model, assumption = result.model, result.assumption
+    if result.method == "stepwise" and (hide or not show):
+        model = "pairs of lists that the data choose"
+        assumption = "lists depend on each other only in pairs and only so as the data choose"
+    shown = show and result.ok and result.n_hat is not None
+    lower, upper = _ends(result.lower, result.upper, b, n) if shown else (None, None)
+    if result.ok:
+        status = "ok" if shown else "withheld"
+    else:
+        status = result.status if result.status in _VISIBLE_REASONS else TOO_WEAK
+    return MethodEntry(
+        method=result.method,
+        model=model,
+        n_hat=max(round_estimate(result.n_hat, base=b), n) if shown and result.n_hat is not None else None,
+        lower=lower,
+        upper=upper,
+        status=status,
+        interval=result.interval if shown else "",
+        assumption=assumption,
+    )
+
+
+def _ends(low: float | None, high: float | None, base: int, least: int) -> tuple[int | None, int | None]:
+    """Round the ends of an interval outwards, but not below those who were counted."""
+    down = None if low is None or not math.isfinite(low) else max(math.floor(low / base) * base, least)
+    up = None if high is None or not math.isfinite(high) else max(math.ceil(high / base) * base, least)
+    return down, up
+
+
+def linkage_entry(
+    quality: Mapping[str, Any],
+    manifests: Mapping[str, BatchManifest],
+    tables: Sequence[ProtectedTable],
+    agreements: Mapping[str, Agreement],
+    records_base: int,
+) -> LinkageEntry:
+    """Say of the linkage what may be said: rates, and no number of links.
+
+    Rates between two sources are given where the overlap of their lists is published.
+    """
+    overlaps = next(table for table in tables if table.name == "overlaps")
+    by_sources = []
+    for entry in quality.get("by_sources", ()):
+        one, other = entry["sources"]
+        if one != other and {one, other} <= set(manifests) and _count(overlaps, (one, other)):
+            rates = {name: _rate(entry.get(name)) for name in ("precision", "recall")}
+            by_sources.append(PairEntry(sources=(one, other), **rates))
+    first = next(iter(manifests.values()))
+    return LinkageEntry(
+        profile=", ".join(sorted({agreement.profile for agreement in agreements.values()})),
+        spec_digest=first.spec_digest,
+        rules_version=first.rules_version,
+        epoch=first.epoch,
+        records_rounded_to=records_base,
+        precision=_rate(quality.get("precision")),
+        recall=_rate(quality.get("recall")),
+        by_sources=tuple(by_sources),
+    )
+
+
+def _rate(rate: Mapping[str, float] | None) -> Rate | None:
+    """Round a rate to two digits, its interval outwards."""
+    if rate is None:
+        return None
+    return Rate(
+        value=round(rate["value"], 2),
+        low=math.floor(rate["low"] * 100) / 100,
+        high=min(1.0, math.ceil(rate["high"] * 100) / 100),
+    )
+
+
+def records_base(floor: int) -> int:
+    """Return the base to which numbers of records are rounded: the least multiple of ten not below the floor."""
+    return math.ceil(floor / 10) * 10
+
+
+def source_entries(
+    policy: ReleasePolicy, agreements: Mapping[str, Agreement], manifests: Mapping[str, BatchManifest], base: int
+) -> tuple[SourceEntry, ...]:
+    """Write where each list comes from, in the order of the policy."""
+    return tuple(
+        SourceEntry(
+            source=name,
+            title=agreements[name].title,
+            legal_basis=agreements[name].legal_basis,
+            authority=agreements[name].authority,
+            mode=agreements[name].mode,
+            floor=agreements[name].floor,
+            starts=agreements[name].starts.isoformat(),
+            ends=agreements[name].ends.isoformat(),
+            refers_to=agreements[name].refers_to,
+            records_about=round_estimate(manifests[name].records, base=base),
+            deduplicated=manifests[name].deduplicated,
+            batch_month=manifests[name].month,
+            tool_version=manifests[name].tool_version,
+        )
+        for name in policy.lists
+    )
