@@ -10,9 +10,6 @@ from linkage.errors import LinkError
 
 __all__ = ["cluster", "cluster_reference"]
 
-THRESHOLD = 0.5
-"""A pair more likely a match than not is a link. The probabilities are calibrated, so this is not a tuned number."""
-
 
 def cluster(
     left: NDArray[np.int64],
@@ -20,24 +17,20 @@ def cluster(
     probability: NDArray[np.float64],
     source: NDArray[np.int16],
     deduplicated: NDArray[np.bool_],
-    *,
-    threshold: float = THRESHOLD,
 ) -> NDArray[np.int64]:
     """Merge records into persons.
 
-    Pairs are taken in order of probability. Two clusters are merged unless both already hold a record of the same
+    Links are taken in order of probability. Two clusters are merged unless both already hold a record of the same
     source that has deduplicated itself: such a source gives at most one record to a person.
 
     Parameters
     ----------
     left, right, probability
-        Shape (pairs,).
+        Shape (links,): the pairs decided to be links, and how probable each is.
     source
         Shape (records,).
     deduplicated
         Shape (sources,).
-    threshold
-        Pairs at or below it are no links.
 
     Returns
     -------
@@ -53,8 +46,7 @@ def cluster(
         raise LinkError("more than 64 sources", reason="too-many-sources")
     if not ((probability >= 0) & (probability <= 1)).all():
         raise LinkError("a match probability is not a number from 0 to 1", reason="bad-weights")
-    chosen = np.flatnonzero(probability > threshold)
-    order = chosen[np.lexsort((right[chosen], left[chosen], -probability[chosen]))]
+    order = np.lexsort((right, left, -probability))
     held = np.where(deduplicated[source], np.uint64(1) << source.astype(np.uint64), np.uint64(0))
     roots = _merge(left[order], right[order], held.astype(np.uint64))
     return _dense(roots)
@@ -96,17 +88,15 @@ def cluster_reference(
     probability: NDArray[np.float64],
     source: NDArray[np.int16],
     deduplicated: NDArray[np.bool_],
-    *,
-    threshold: float = THRESHOLD,
 ) -> NDArray[np.int64]:
     """Plain twin of :func:`cluster`: sets of records, merged one pair at a time."""
     persons = [{record} for record in range(len(source))]
     where = list(range(len(source)))
     pairs = sorted(zip((-probability).tolist(), left.tolist(), right.tolist(), strict=True))
-    for negative, a, b in pairs:
+    for _, a, b in pairs:
         one, other = persons[where[a]], persons[where[b]]
         shared = {source[x] for x in one} & {source[x] for x in other}
-        if -negative > threshold and one is not other and not any(deduplicated[s] for s in shared):
+        if one is not other and not any(deduplicated[s] for s in shared):
             one |= other
             for record in other:
                 where[record] = where[a]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from linkage.hub.compare import LEVELS, NEAR_STEPS, TAILS, Candidates
+from linkage.hub.compare import Candidates
 from linkage.hub.encoded import Encoded
 from linkage.hub.kernels import MISSING
 from linkage.hub.matching import greedy_matching, matching_marginals
@@ -27,7 +27,8 @@ Floats = NDArray[np.float64]
 
 _START = 0.05  # share of false pairs, judged by unlike pairs, up to which pairs start the estimation
 _GATE = 0.10  # the same share above which the data show no links at all
-_LEAST = 20  # unlike pairs behind a cut of the sum
+_LEAST = 30  # unlike pairs beyond which their tail is extrapolated
+_REFITS = 4
 _POOL = 30.0  # pairs by which a stratum's m leans on the pooled m
 _SPREAD = 2.0  # pairs spread evenly over the levels
 _ROUNDS = 100
@@ -45,6 +46,8 @@ class Fit:
         float64, shape (pairs,): match weight, natural log of the likelihood ratio.
     probability
         float64, shape (pairs,): posterior probability of a match.
+    link
+        bool, shape (pairs,): the pairs to be linked, see :func:`_decide`.
     matches
         float64, shape (sources, sources): expected number of matching pairs, upper triangle.
     m, u
@@ -58,6 +61,7 @@ class Fit:
     pair: NDArray[np.int64]
     weight: Floats
     probability: Floats
+    link: NDArray[np.bool_]
     matches: Floats
     m: Floats
     u: Floats
@@ -94,28 +98,41 @@ def fit(encoded: Encoded, candidates: Candidates) -> Fit:
 
     Notes
     -----
-    Assumptions: sources marked as deduplicated hold no repeats; values agree by chance across sources as often as
-    within them; a filter's distance says the same whichever sources the records come from.
+    Assumptions: sources marked as deduplicated hold next to no repeats; the sum of weights falls off among unlike pairs
+    across sources as it does within them, if not from the same height; a filter's distance says the same whichever
+    sources the records come from.
     """
     problem = _problem(encoded, candidates)
     u = (candidates.unlike_counts + 0.5) / (candidates.unlike_counts + 0.5).sum(axis=2, keepdims=True)
     fixed = -candidates.commonness.sum(axis=1) - candidates.chance
-    start = _start(problem, candidates.score)
-    first = _maximise(problem, candidates.levels, candidates.strata, u, fixed, start)
-    weight = first.weight
-    if candidates.unlike_pairs > 0:
-        levels, total_u = _cut_sum(weight, candidates)
-        strata = np.zeros_like(levels)
-        second = _maximise(problem, levels, strata, total_u, np.zeros(len(weight)), _start(problem, weight))
-        probability, matches, weight, rounds = second.probability, second.matches, second.weight, second.rounds
-        shown = _links_shown(problem, first.weight)
-    else:
-        probability, matches, rounds, shown = first.probability, first.matches, first.rounds, True
     pair = np.flatnonzero(problem.linkable)
+    start = _start(problem, candidates.score)
+    m = _learn_m(candidates.levels[start], candidates.strata[start], np.ones(len(start)), u)
+    rounds = 0
+    for _ in range(_REFITS):
+        total = _weights(candidates.levels, candidates.strata, m, u) + fixed
+        levels, tail, height = _calibrate(problem, candidates, total)
+        found = _maximise(problem, levels, tail, -height, _start(problem, total))
+        rounds += found.rounds
+        likely = np.flatnonzero(found.probability > 1e-4)
+        share = found.probability[likely]
+        m = _learn_m(candidates.levels[pair[likely]], candidates.strata[pair[likely]], share, u)
+    shown = _links_shown(problem, total)
+    probability, matches = found.probability, found.matches
     if not shown:
         probability, matches = np.zeros_like(probability), np.zeros_like(matches)
     number = len(encoded.sources)
-    return Fit(pair, weight[pair], probability, matches.reshape(number, number), first.m, u, rounds, shown)
+    return Fit(
+        pair,
+        found.weight[pair],
+        probability,
+        _decide(problem, probability),
+        matches.reshape(number, number),
+        m,
+        u,
+        rounds,
+        shown,
+    )
 
 
 def _problem(encoded: Encoded, candidates: Candidates) -> _Problem:
@@ -135,6 +152,24 @@ def _problem(encoded: Encoded, candidates: Candidates) -> _Problem:
         exclusive=np.logical_and.outer(single, single).ravel(),
         ratio=float(linkables.sum() / max(candidates.unlike_pairs, 1)),
     )
+
+
+def _decide(problem: _Problem, probability: Floats) -> NDArray[np.bool_]:
+    """Link pairs that are more likely matches than not, and of near-equal ones the best.
+
+    A person who stands in a source under two numbers gives two pairs that share one probability, each below one half,
+    though that the person is there is as good as certain. So a pair is also a link if one of its records is as good
+    as certain to have a partner in the other source and this is one of two or three near-equal ones. The source rule
+    then lets only the best of them in.
+    """
+    pair = np.flatnonzero(problem.linkable)
+    sure = np.zeros(len(pair), np.bool_)
+    for slots in (problem.left[pair], problem.right[pair]):
+        limited = slots >= 0
+        total = np.bincount(slots[limited], weights=probability[limited], minlength=1)
+        sure |= limited & (total[np.maximum(slots, 0)] > 0.9)
+    result: NDArray[np.bool_] = (probability > 0.5) | (sure & (probability > 0.3))
+    return result
 
 
 def _false_shares(problem: _Problem, score: Floats) -> tuple[NDArray[np.int64], Floats]:
@@ -176,13 +211,13 @@ class _Estimate:
 def _maximise(
     problem: _Problem,
     levels: NDArray[np.uint8],
-    strata: NDArray[np.uint8],
     u: Floats,
     fixed: Floats,
     start: NDArray[np.int64],
 ) -> _Estimate:
     """Alternate between matching marginals and m until the expected number of matches stands still."""
     chosen = np.flatnonzero(problem.linkable)
+    strata = np.zeros_like(levels)
     slots = problem.left[chosen], problem.right[chosen]
     pair_of = problem.pair_of[chosen]
     m = _learn_m(levels[start], strata[start], np.ones(len(start)), u)
@@ -249,28 +284,58 @@ def _never_falling(values: Floats, weights: Floats) -> Floats:
     return np.repeat([entry[0] for entry in level], [int(entry[2]) for entry in level])
 
 
-def _cut_sum(weight: Floats, candidates: Candidates) -> tuple[NDArray[np.uint8], Floats]:
-    """Cut the sum of weights into levels at tail quantiles of unlike pairs, and count unlike pairs by level.
+def _calibrate(problem: _Problem, candidates: Candidates, total: Floats) -> tuple[NDArray[np.uint8], Floats, Floats]:
+    """Cut the sum of weights into levels by how rare it is among unlike pairs.
+
+    Unlike pairs of one source tell how the sum falls off, beyond the last thirty of them by the exponential law that
+    such sums follow: the few that lie further out are mostly people who stand in a source under two numbers. From how
+    high it falls may differ by pair of sources; that is read off where matches are too few to matter.
 
     Returns
     -------
     levels : uint8 (candidates, 1)
-    u : float64 (1, 1, LEVELS)
+    u : float64 (1, 1, levels)
+    height : float64 (candidates,): log of the height of the candidate's source pair over that within sources
     """
-    unlike = np.sort(weight[~candidates.linkable])[::-1]
-    edges = []
-    for share in TAILS:
-        place = int(share * candidates.unlike_pairs)
-        if place < _LEAST:
-            break
-        if place < len(unlike):
-            edges.append(unlike[place])
-    deepest = edges[-1] if edges else (unlike[0] if len(unlike) else 0.0)
-    top = max(float(weight.max()), deepest + 1e-9)
-    steps = deepest + (top - deepest) * np.arange(1, NEAR_STEPS + 1) / NEAR_STEPS
-    cuts = np.concatenate([np.sort(edges), steps[:-1]])
-    level = np.searchsorted(cuts, weight, side="right").astype(np.uint8)
-    counts = np.bincount(level[~candidates.linkable], minlength=LEVELS).astype(float)
-    counts[0] += candidates.unlike_pairs - counts.sum()
-    counts[len(cuts) + 1 :] = 0
-    return level[:, None], ((counts + 0.5) / (counts + 0.5).sum())[None, None]
+    linkable = problem.linkable
+    unlike = np.sort(total[~linkable])[::-1]
+    most = np.minimum(problem.first, problem.second)[problem.linkables > 0].sum()
+    share = float(np.clip(10 * most / problem.linkables.sum(), 1e-4, 0.05))
+    base = float(unlike[min(int(share * candidates.unlike_pairs), len(unlike) - 1)])
+    beyond = unlike[unlike > base]
+    edges, tail = _tail_of(beyond - base, len(beyond) / candidates.unlike_pairs, float(total.max()) - base)
+    levels = np.searchsorted(edges + base, total, side="right").astype(np.uint8)
+    over = linkable & (total > base)
+    counts = np.bincount(problem.pair_of[over], minlength=len(problem.linkables))
+    rate = (counts + 1) / (problem.linkables + 1 / tail[1:].sum())
+    height = np.log(rate / tail[1:].sum())
+    return levels[:, None], tail[None, None], np.where(linkable & (levels > 0), height[problem.pair_of], 0.0)
+
+
+def _tail_of(beyond: Floats, share: float, reach: float) -> tuple[Floats, Floats]:
+    """Return the lower edges of levels 1, 2, ... and the share of unlike pairs at each level from 0 on.
+
+    Parameters
+    ----------
+    beyond
+        By how much unlike pairs exceed the base, descending.
+    share
+        Share of all unlike pairs that do.
+    reach
+        The largest excess of any pair.
+    """
+    count = len(beyond)
+    few, many = min(_LEAST, count), min(20 * _LEAST, count)
+    near, far = beyond[many - 1], beyond[few - 1]
+    # Maximum likelihood of an exponential law above `near`, everything above `far` censored there.
+    exposure = (np.minimum(beyond[:many], far) - near).sum()
+    rate = (many - few) / exposure if exposure > 0 and many > few else 1.0
+    steps = np.arange(1 + int(np.ceil(3 * max(np.log10(count / few), 0)))) / 3
+    edges = np.unique(beyond[np.minimum((count / 10**steps).astype(int), count) - 1][1:])
+    edges = np.concatenate([[0.0], edges[(edges > 0) & (edges < far)]])
+    above = np.array([(beyond > edge).sum() for edge in edges]) / count
+    further = far + np.arange(0, 40) * np.log(10) / 3 / rate
+    further = further[: 1 + int((further < reach).sum())]
+    edges = np.concatenate([edges, further])
+    above = share * np.concatenate([above, few / count * np.exp(-rate * (further - far))])
+    return edges, np.concatenate([[1 - share], above[:-1] - above[1:], above[-1:]])

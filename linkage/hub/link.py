@@ -80,7 +80,8 @@ def link(
 
 def _linked(encoded: Encoded, candidates: Candidates, fitted: Fit) -> Linked:
     left, right = candidates.left[fitted.pair], candidates.right[fitted.pair]
-    person = cluster(left, right, fitted.probability, encoded.source, encoded.deduplicated)
+    link = fitted.link
+    person = cluster(left[link], right[link], fitted.probability[link], encoded.source, encoded.deduplicated)
     persons = encoded.labels.with_columns(person=pl.Series(person, dtype=pl.UInt32))
     return Linked(persons, assess(encoded, candidates, fitted, person), left, right, fitted.probability)
 

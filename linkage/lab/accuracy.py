@@ -136,7 +136,8 @@ def _entities(frame: pl.DataFrame, linked: Linked) -> NDArray[np.int64]:
 def _persons_at(
     linked: Linked, source: NDArray[np.int64], single: NDArray[np.bool_], limit: float
 ) -> NDArray[np.int64]:
-    return cluster(linked.left, linked.right, linked.probability, source.astype(np.int16), single, threshold=limit)
+    over = linked.probability > limit
+    return cluster(linked.left[over], linked.right[over], linked.probability[over], source.astype(np.int16), single)
 
 
 def pairwise(
