@@ -1,0 +1,15 @@
+"""Prefect flows: they order, retry and record what the library does, and know nothing else.
+
+Nothing from the data crosses the engine: parameters and results are paths, digests, months and counts; errors are
+:class:`linkage.errors.LinkageError`, whose messages hold no value; results are not persisted and prints not captured.
+"""
+
+from __future__ import annotations
+
+import os
+
+# Before Prefect is imported anywhere. The server heeds one and the client the other.
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+# A fresh embedded database takes up to half a minute on a small machine; the default of 20 s is too short.
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")

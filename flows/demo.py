@@ -1,0 +1,223 @@
+"""The main job in one folder: a synthetic Milwaukee, four agencies, a county hub, a release, and the truth beside it.
+
+The folder afterwards::
+
+    demo/
+      population/          extracts of the agencies; truth, which no party would have
+      mpd/, dcf/, ...      an agency each: linkage.toml, agreement.yaml, keys/, outbox/
+      county/              hub and analysis on one host: linkage.toml, agreements/, release.yaml,
+                           hub/{keys,inbox,state}, analysis/{keys,state}, releases/
+      prefect/             the embedded Prefect server's files
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from linkage.cli.console import say, working
+from linkage.contract import schemas_folder
+from linkage.errors import ContractError, LinkageError
+from linkage.exchange import create_linkage_key, create_party
+from linkage.exchange.site import current_day, require_month
+
+__all__ = ["run_demo"]
+
+SOURCES = ("mpd", "dcf", "pohsey", "medical")
+_PROJECT, _EPOCH = "milwaukee", "demo-1"
+
+
+def run_demo(out: Path, seed: int) -> None:
+    """Run the main job in a new folder and show what came out beside the truth.
+
+    Raises
+    ------
+    ContractError
+        ``exists`` if the folder holds something.
+    """
+    out = Path(out).resolve()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ContractError(f"{out}: holds something already", reason="exists", hint="name another folder with --out")
+    _prepare_engine(out / "prefect")
+    from flows.encode import encode  # only now: Prefect reads its environment when it is imported
+    from flows.monthly import monthly
+    from linkage.lab.population import MILWAUKEE, draw_population
+
+    month = require_month(None)
+    with working("drawing a population") as now:
+        manifest = draw_population(MILWAUKEE, seed, out / "population")
+        say(f"drawn: synthetic population, seed {seed}; nobody in it exists")
+        now("making keys and settings")
+        _make_sites(out)
+        extracts = {Path(entry["path"]).parent.name: out / "population" / entry["path"] for entry in manifest["files"]}
+        for source in SOURCES:
+            now(f"{source}: checking, encoding, sealing")
+            sealed = encode(str(extracts[source]), source, month, str(out / source / "linkage.toml"))
+            say(f"sealed by {source}: {sealed['records']} persons, {sealed['events']} contacts")
+            _carry(Path(sealed["batch"]), out / "county" / "hub" / "inbox")
+        now("county: taking in, linking, counting, estimating, protecting, releasing")
+        released = monthly(month, str(out / "county" / "linkage.toml"))
+    _show(Path(released["release"]), json.loads((out / "population" / "truth" / "summary.json").read_text("utf-8")))
+
+
+def _prepare_engine(home: Path) -> None:
+    """Give Prefect a home and a server of its own, whatever this account's settings are."""
+    if "prefect" in sys.modules:
+        raise LinkageError("Prefect is loaded already in this process", reason="engine", hint="run: linkage demo")
+    home.mkdir(parents=True, mode=0o700)
+    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+        del os.environ[name]
+    os.environ |= {
+        "DO_NOT_TRACK": "1",
+        "PREFECT_HOME": str(home),
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    }
+
+
+def _carry(batch: Path, inbox: Path) -> None:
+    """Bring a batch from an outbox to the inbox, as a transfer would: under another name until it is whole."""
+    partial = inbox / f".{batch.name}.part"
+    shutil.copyfile(batch, partial)
+    partial.rename(inbox / batch.name)
+
+
+# --- sites
+
+
+def _make_sites(out: Path) -> None:
+    county = out / "county"
+    public = {name: create_party(county / name / "keys", name)[1] for name in ("hub", "analysis")}
+    custodian = out / SOURCES[0] / "keys" / "linkage.key"
+    create_linkage_key(custodian, _PROJECT, _EPOCH)
+    for source in SOURCES:
+        site = out / source
+        public[source] = create_party(site / "keys", source)[1]
+        if site / "keys" != custodian.parent:
+            _copy_private(custodian, site / "keys" / "linkage.key")
+        _copy_agreement(source, site / "agreement.yaml")
+        _copy_agreement(source, county / "agreements" / f"{source}.yaml")
+        for name in ("hub", "analysis"):
+            shutil.copyfile(public[name], site / "keys" / f"{name}.pub")
+        (site / "linkage.toml").write_text(_agency_settings(source), encoding="utf-8")
+    shutil.copyfile(schemas_folder() / "release.yaml", county / "release.yaml")
+    (county / "hub" / "inbox").mkdir()
+    (county / "senders").mkdir()
+    for source in SOURCES:
+        shutil.copyfile(public[source], county / "senders" / f"{source}.pub")
+    (county / "linkage.toml").write_text(_county_settings(), encoding="utf-8")
+
+
+def _copy_private(path: Path, target: Path) -> None:
+    descriptor = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(path.read_bytes())
+
+
+def _copy_agreement(source: str, target: Path) -> None:
+    """Copy an example agreement, in force now: the demo shall run on any day."""
+    today = current_day()
+    text = (schemas_folder() / "agreements" / f"{source}.yaml").read_text(encoding="utf-8")
+    text = re.sub(r"(?m)^starts: .*$", f"starts: {today - dt.timedelta(days=30)}", text)
+    text = re.sub(r"(?m)^ends: .*$", f"ends: {today + dt.timedelta(days=365)}", text)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")
+
+
+def _toml(sections: dict[str, dict[str, str]]) -> str:
+    """Write sections of strings; a JSON string is a TOML string."""
+    lines = []
+    for section, entries in sections.items():
+        lines += [f"[{section}]"] if section else []
+        lines += [f"{name} = {json.dumps(value)}" for name, value in entries.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _agency_settings(source: str) -> str:
+    common = {"project": _PROJECT, "epoch": _EPOCH, "profile": "default"}
+    steward = {
+        "source": source,
+        "agreement": "agreement.yaml",
+        "linkage_key": "keys/linkage.key",
+        "party_key": f"keys/{source}.key",
+        "hub": "keys/hub.pub",
+        "analysis": "keys/analysis.pub",
+        "outbox": "outbox",
+    }
+    return _toml({"": common, "steward": steward})
+
+
+def _county_settings() -> str:
+    common = {"project": _PROJECT, "epoch": _EPOCH, "profile": "default"}
+    senders = {source: f"senders/{source}.pub" for source in SOURCES}
+    agreements = {source: f"agreements/{source}.yaml" for source in SOURCES}
+    hub = {
+        "party_key": "hub/keys/hub.key",
+        "analysis": "analysis/keys/analysis.pub",
+        "inbox": "hub/inbox",
+        "state": "hub/state",
+    }
+    analysis = {
+        "party_key": "analysis/keys/analysis.key",
+        "hub": "hub/keys/hub.pub",
+        "policy": "release.yaml",
+        "state": "analysis/state",
+        "releases": "releases",
+    }
+    sections = {"": common}
+    for name, entries in (("hub", hub), ("analysis", analysis)):
+        sections |= {name: entries, f"{name}.senders": senders, f"{name}.agreements": agreements}
+    return _toml(sections)
+
+
+# --- result
+
+
+def _show(folder: Path, truth: dict[str, Any]) -> None:
+    from linkage.research.verify import read_release
+
+    document = read_release(folder)
+    cells = {entry.name: {cell.values: cell.count for cell in entry.cells} for entry in document.tables}
+    overlaps = cells["overlaps"]
+    table = Table("", "released", "truth", title="Synthetic Milwaukee, 2013-2016", title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    total = next(value for values in overlaps for value in values if value not in document.lists)
+    for name in document.lists:
+        table.add_row(f"persons on list {name}", _count(overlaps[name, total]), _count(truth["lists"][name]))
+    table.add_section()
+    for pair, count in truth["overlaps"].items():
+        one, other = pair.split("+")
+        table.add_row(f"on both {one} and {other}", _count(overlaps[one, other]), _count(count))
+    table.add_section()
+    table.add_row("deduplicated persons", _count(document.persons), _count(truth["observed"]))
+    verdict = document.estimate
+    shown = "none defensible"
+    if verdict.status == "estimated":
+        shown = f"{_count(verdict.low)} to {_count(verdict.high)}"
+    table.add_row("estimated persons, seen and unseen", shown, _count(truth["true_n"]))
+    console = Console()
+    console.print(table)
+    for line in (
+        f"[c] withheld, floor {document.floor}; the truth is known because everybody here is made up",
+        f"verdict: {verdict.status} ({verdict.reason}): {verdict.words}",
+        f"release: {folder}",
+        f"report:  {folder / 'report.html'}",
+    ):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _count(count: int | None) -> str:
+    return "[c]" if count is None else f"{count:,}"

@@ -1,0 +1,138 @@
+"""What the flows share: options of tasks, redaction of errors, and a process of its own for each private key."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import cyclopts
+from prefect import State, Task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import TaskRun
+
+from linkage.cli.console import file_access, guard, internal_error, print_json, say
+from linkage.contract import Settings, find_settings, load_settings
+from linkage.errors import LinkageError
+
+__all__ = ["ONCE", "QUIET", "RETRIED", "in_own_process", "redacted", "run_main", "site_settings"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+QUIET: dict[str, Any] = {"persist_result": False, "log_prints": False}
+"""Options of every flow: nothing that it returns or prints goes to the server."""
+
+ONCE: dict[str, Any] = {**QUIET, "cache_policy": NO_CACHE}
+"""Options of a task that is not tried again. The stages have their own idempotency, by digests of their inputs."""
+
+
+def _is_file_access(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+    """Try again only where a file could not be reached: what does not verify now does not verify later."""
+    try:
+        state.result()
+    except LinkageError as error:
+        return error.reason == "file-access"
+    except BaseException:
+        return False
+    return False
+
+
+RETRIED: dict[str, Any] = {
+    **ONCE,
+    "retries": 3,
+    "retry_delay_seconds": 20,
+    "retry_condition_fn": _is_file_access,
+}
+"""Options of a task that reads from a shared folder and may find it gone for a moment."""
+
+
+def redacted(function: Callable[P, R]) -> Callable[P, R]:
+    """Let nothing out of a task but :class:`LinkageError`: other errors keep their place and type, not their words."""
+
+    @functools.wraps(function)
+    def run(*arguments: P.args, **named: P.kwargs) -> R:
+        try:
+            return function(*arguments, **named)
+        except LinkageError as error:
+            error.__cause__, error.__suppress_context__ = None, True
+            raise error from None
+        except OSError as error:
+            raise file_access(error) from None
+        except Exception as error:
+            raise internal_error(error) from None
+
+    return run
+
+
+def site_settings(path: str | None) -> Settings:
+    """Read the site's settings; ``linkage.toml`` where none is named."""
+    return load_settings(find_settings(None if path is None else Path(path)))
+
+
+def in_own_process(module: str, *arguments: str) -> dict[str, Any]:
+    """Run a flow's module in a process of its own, against the same server, and return the JSON it writes.
+
+    Hub and analysis have each their own private key and must not meet in one memory, also where they share a host.
+
+    Raises
+    ------
+    LinkageError
+        What the other process tells.
+    """
+    with get_client(sync_client=True) as client:
+        server = str(client.api_url).rstrip("/")
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        env={**os.environ, "PREFECT_API_URL": server},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    try:
+        content = json.loads(done.stdout)
+    except ValueError:
+        content = {"error": f"{module} ended with code {done.returncode}", "reason": "process-ended"}
+    if done.returncode == 0 and "error" not in content:
+        return dict(content)
+    error = LinkageError(
+        content["error"],
+        reason=content.get("reason", "error"),
+        hint=content.get("hint"),
+        problems=content.get("problems", ()),
+    )
+    error.exit_code = done.returncode or 1
+    raise error
+
+
+def run_main(module: str, command: Callable[..., dict[str, Any]], words: list[str] | None = None) -> int:
+    """Run a flow from the command line: its result as JSON on stdout, errors told like those of ``linkage``.
+
+    Parameters
+    ----------
+    module
+        What stands behind ``python -m``.
+    command
+        Its parameters and docstring make the help.
+    words
+        The command line; that of the process by default.
+    """
+    app = cyclopts.App(name=f"python -m {module}", version_flags=())
+    words = list(sys.argv[1:] if words is None else words)
+
+    @app.default
+    @functools.wraps(command)
+    def call(*arguments: Any, **named: Any) -> None:
+        say(f"settings: {find_settings(named.get('settings'))}")
+        print_json(json.dumps(command(*arguments, **named), indent=2))
+
+    def run() -> object:
+        return app(words, exit_on_error=False, print_error=False, result_action="return_value")
+
+    return guard(run, as_json=True, usage=f"python -m {module} --help")

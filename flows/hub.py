@@ -1,0 +1,111 @@
+"""The hub's part of the month: take the batches of the inbox in, link them, seal the person map.
+
+::
+
+    python -m flows.hub --month 2026-11 --settings linkage.toml
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+
+from flows.engine import ONCE, QUIET, RETRIED, redacted, run_main, site_settings
+from linkage.exchange.site import HubSite, current_day, open_hub, require_month
+from linkage.hub.intake import inbox_batches, take_in
+from linkage.hub.run import run
+
+__all__ = ["hub"]
+
+
+@task(**RETRIED)
+@redacted
+def take_in_batches(settings: str | None) -> dict[str, int]:
+    """Take in what is in the inbox; return source -> records. A refused batch ends the month until somebody looks."""
+    site = _site(settings)
+    intake = take_in(
+        inbox_batches(site.inbox),
+        hub=site.party,
+        senders=site.senders,
+        agreements=site.agreements,
+        state=site.state,
+        spec=site.spec,
+        project=site.project,
+        epoch=site.epoch,
+        today=current_day(),
+    )
+    intake.require_all()
+    return {entry.source: entry.manifest.records for entry in intake.accepted}
+
+
+@task(**ONCE)
+@redacted
+def link_batches(month: str, settings: str | None) -> dict[str, Any]:
+    """Link the current batches; return the run's folder and what it says of itself."""
+    site = _site(settings)
+    result = run(
+        month,
+        state=site.state,
+        hub=site.party,
+        analysis=site.analysis,
+        spec=site.spec,
+        senders=site.senders,
+        agreements=site.agreements,
+        project=site.project,
+        epoch=site.epoch,
+        out=site.state / "runs",
+        today=current_day(),
+    )
+    rates = {name: result.quality.get(name) for name in ("precision", "recall")}
+    return {"run": str(result.folder), "run_id": result.run_id, "sources": sorted(result.batches), **rates}
+
+
+@flow(name="hub", **QUIET)
+def hub(month: str | None = None, settings: str | None = None) -> dict[str, Any]:
+    """Take batches in and link them.
+
+    Parameters
+    ----------
+    month
+        Reporting month, YYYY-MM; the current one by default.
+    settings
+        Path of the site's settings file; linkage.toml by default.
+    """
+    taken = take_in_batches(settings)
+    linked = link_batches(require_month(month), settings)
+    rows = [
+        {"what": f"records taken in from {source}", "value": str(taken.get(source, "-"))}
+        for source in linked["sources"]
+    ]
+    rows += [{"what": f"expected {name}", "value": _rate(linked[name])} for name in ("precision", "recall")]
+    create_table_artifact(rows, key="hub", description=f"run {linked['run_id']}")
+    return linked
+
+
+def _rate(rate: dict[str, float] | None) -> str:
+    return "-" if rate is None else f"{rate['value']:.2f} ({rate['low']:.2f} to {rate['high']:.2f})"
+
+
+def _site(settings: str | None) -> HubSite:
+    return open_hub(site_settings(settings))
+
+
+def main(*, month: str | None = None, settings: Path | None = None) -> dict[str, Any]:
+    """Take the batches of the inbox in, link them, and seal the person map for the analysis.
+
+    Parameters
+    ----------
+    month
+        Reporting month, YYYY-MM; the current one by default.
+    settings
+        The site's settings file; linkage.toml by default.
+    """
+    return hub(month, None if settings is None else str(settings))
+
+
+if __name__ == "__main__":
+    sys.exit(run_main("flows.hub", main))

@@ -1,0 +1,178 @@
+"""How commands speak: errors and hints in one line each, progress only on a terminal, both on stderr."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cyclopts
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from linkage.contract.settings import Settings, find_settings, load_settings
+from linkage.errors import LinkageError
+
+__all__ = [
+    "INTERNAL",
+    "IO",
+    "STOPPED",
+    "USAGE",
+    "describe",
+    "file_access",
+    "guard",
+    "internal_error",
+    "missing_package",
+    "open_settings",
+    "print_json",
+    "report",
+    "say",
+    "steps",
+    "working",
+]
+
+USAGE, INTERNAL, IO, STOPPED = 64, 70, 74, 130
+"""Exit codes that belong to no class of error: EX_USAGE, EX_SOFTWARE and EX_IOERR of sysexits.h, 128 + SIGINT."""
+
+_EXTRAS = {
+    "hub": ("numba", "llvmlite", "prefect", "recordlinkage", "pandas"),
+    "research": ("scipy", "matplotlib", "jinja2"),
+    "lab": ("faker",),
+}
+
+
+def print_json(text: str) -> None:
+    """Write JSON to stdout; nothing else goes there in the same command."""
+    sys.stdout.write(text + "\n")
+
+
+def say(line: str) -> None:
+    """Write a line for people to stderr, as it is."""
+    Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def open_settings(given: Path | None) -> Settings:
+    """Find and read the site's settings, and say which file that was."""
+    path = find_settings(given)
+    settings = load_settings(path)
+    say(f"settings: {path}")
+    return settings
+
+
+@contextmanager
+def working(words: str) -> Iterator[Callable[[str], None]]:
+    """Show that long work is going on; the function given sets the words. Silent unless stderr is a terminal."""
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(words, total=None)
+        yield lambda now: bar.update(task, description=now)
+
+
+@contextmanager
+def steps(words: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar; the function given takes how many are done and how many there are."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(words, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def guard(call: Callable[[], object], *, as_json: bool, usage: str) -> int:
+    """Call a command and return its exit code; an error is told, and nothing of its own words if it is not ours.
+
+    Parameters
+    ----------
+    call
+        The command. An integer that it returns is the exit code.
+    as_json
+        Tell errors on stdout, too.
+    usage
+        The hint after a wrong command line.
+    """
+    try:
+        result = call()
+        return result if isinstance(result, int) else 0
+    except cyclopts.CycloptsError as error:
+        told, code = LinkageError(str(error), reason="usage", hint=usage), USAGE
+    except LinkageError as error:
+        told, code = error, error.exit_code
+    except ModuleNotFoundError as error:
+        ours = error.name is None or error.name.partition(".")[0] in ("linkage", "flows")
+        told, code = (internal_error(error), INTERNAL) if ours else (missing_package(str(error.name)), 1)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has gone: there is nobody to tell
+        return IO
+    except OSError as error:
+        told, code = file_access(error), IO
+    except (KeyboardInterrupt, EOFError):
+        told, code = LinkageError("stopped", reason="stopped", hint="run it again to go on"), STOPPED
+    except SystemExit:
+        raise
+    except BaseException as error:  # a panic of a compiled library is no Exception, and its message may hold data
+        told, code = internal_error(error), INTERNAL
+    report(told, as_json=as_json)
+    return code
+
+
+def describe(error: LinkageError) -> list[str]:
+    """Return the lines in which an error is told: the error, its problems indented, the hint."""
+    lines = [f"linkage: error: {_one_line(error.message)}"]
+    lines += [f"  - {_one_line(problem)}" for problem in error.problems]
+    if error.hint:
+        lines.append(f"linkage: hint: {_one_line(error.hint)}")
+    return lines
+
+
+def report(error: LinkageError, *, as_json: bool) -> None:
+    """Tell an error on stderr, and for machines on stdout too."""
+    for line in describe(error):
+        sys.stderr.write(line + "\n")
+    if as_json:
+        content = {
+            "error": error.message,
+            "reason": error.reason,
+            "hint": error.hint,
+            "problems": list(error.problems),
+        }
+        print_json(json_module.dumps(content, indent=2))
+
+
+def _one_line(text: str) -> str:
+    """Return text without line breaks and without control characters, which a file's name may hold."""
+    return "".join(letter if letter.isprintable() else " " for letter in " ".join(text.split()))
+
+
+def internal_error(error: BaseException) -> LinkageError:
+    """Say where a program error is, in the words of the code alone: its own message may hold data."""
+    frames = [
+        f"{frame.f_globals.get('__name__', '?')}:{frame.f_code.co_name}:{line}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    ours = [place for place in frames if place.startswith(("linkage.", "flows."))]
+    place = (ours or frames or ["?"])[-1]
+    return LinkageError(
+        f"internal error in {place} ({type(error).__name__})",
+        reason="internal",
+        hint="this is a fault of the program; report this line, which holds nothing from your data",
+    )
+
+
+def file_access(error: OSError) -> LinkageError:
+    """Name the file and what the system says of it."""
+    where = f"{error.filename}: " if error.filename is not None else ""
+    return LinkageError(f"{where}{(error.strerror or type(error).__name__).lower()}", reason="file-access")
+
+
+def missing_package(name: str) -> LinkageError:
+    """Say which extra brings a package that is not installed."""
+    extra = next((extra for extra, packages in _EXTRAS.items() if name.partition(".")[0] in packages), "lab")
+    return LinkageError(
+        f"this command needs the package {name.partition('.')[0]}, which is not installed",
+        reason="missing-package",
+        hint=f"pip install 'linkage[{extra}]'",
+    )

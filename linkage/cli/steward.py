@@ -1,0 +1,155 @@
+"""``linkage steward``: what an agency does on its own machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import cyclopts
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from linkage.cli.console import open_settings, print_json, say, working
+from linkage.contract.files import load_source
+from linkage.errors import ContractError, ExtractError
+from linkage.exchange.site import current_day, open_steward, require_month, source_contract
+
+if TYPE_CHECKING:
+    from linkage.contract.agreement import Agreement
+    from linkage.contract.source import SourceSchema
+    from linkage.steward.profile import CheckReport
+
+__all__ = ["app"]
+
+app = cyclopts.App(name="steward", help="At an agency: check an extract, and seal it into a batch for the hub.")
+
+
+@app.command
+def check(
+    extract: Path,
+    *,
+    source: str,
+    settings: Path | None = None,
+    json: Annotated[bool, cyclopts.Parameter(negative=())] = False,
+) -> int:
+    """Show what is in an extract and which rows break which rule. Nothing leaves the machine, and no key is needed.
+
+    Parameters
+    ----------
+    extract
+        CSV, Parquet or Excel file.
+    source
+        The source's name, such as mpd.
+    settings
+        The site's settings file; linkage.toml by default. Without one, the source schema of that name that comes
+        with the program is used.
+    json
+        Write JSON to stdout instead of tables.
+    """
+    from linkage.steward.profile import check as run
+
+    schema, agreement = _contract(source, settings)
+    with working("reading and checking"):
+        report = run(extract, schema, agreement)
+    if json:
+        print_json(report.to_json())
+        return 0 if report.accepted else ExtractError.exit_code
+    _show(report)
+    if not report.accepted:
+        raise ExtractError(
+            f"{report.failed_rows} of {report.rows} rows break the source schema, more than the "
+            f"{report.tolerance:.1%} it tolerates; this extract cannot be submitted",
+            reason="too-many-failures",
+            hint="mend the rows in the extract, or the formats and codes in the source schema",
+        )
+    return 0
+
+
+@app.command
+def submit(
+    extract: Path,
+    *,
+    source: str,
+    month: str | None = None,
+    settings: Path | None = None,
+    json: Annotated[bool, cyclopts.Parameter(negative=())] = False,
+) -> None:
+    """Check, standardise, encode and seal an extract: one file in the outbox, and what it holds, in words.
+
+    Parameters
+    ----------
+    extract
+        CSV, Parquet or Excel file.
+    source
+        The source's name, such as mpd.
+    month
+        Reporting month, YYYY-MM; the current one by default.
+    settings
+        The site's settings file; linkage.toml by default.
+    json
+        Write JSON to stdout instead of words.
+    """
+    from linkage.steward.submit import submit as run
+
+    month = require_month(month)
+    site = open_steward(open_settings(settings), source)
+    with working("checking, encoding and sealing"):
+        sent = run(
+            extract,
+            schema=site.schema,
+            agreement=site.agreement,
+            spec=site.spec,
+            linkage_key=site.linkage_key,
+            party=site.party,
+            hub=site.hub,
+            analysis=site.analysis,
+            outbox=site.outbox,
+            month=month,
+            today=current_day(),
+        )
+    if json:
+        print_json(sent.to_json())
+        return
+    say(f"sealed: {sent.path}")
+    for sentence in sent.words():
+        say(f"  {sentence}")
+
+
+def _contract(source: str, settings: Path | None) -> tuple[SourceSchema, Agreement | None]:
+    """Read the source's contract from the settings, or, where there are none, the schema that is shipped."""
+    try:
+        site = open_settings(settings)
+    except ContractError as error:
+        if settings is not None or error.reason != "no-settings":
+            raise
+        say("settings: none; the source schema of that name that is shipped")
+        return load_source(source), None
+    return source_contract(site, source)
+
+
+def _show(report: CheckReport) -> None:
+    console = Console()
+    table = Table(show_header=False, title=f"{report.source}: {report.rows:,} rows", title_justify="left")
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_row("rows that break a rule", f"{report.failed_rows:,}")
+    table.add_row("of which tolerated", f"{report.tolerance:.1%}")
+    table.add_row("persons", f"{report.persons:,}")
+    for tier, count in report.persons_by_tier.items():
+        table.add_row(f"  {tier}", f"{count:,}")
+    table.add_row("contacts under no tier, not sent", f"{report.contacts_not_counted:,}")
+    table.add_row("contacts", f"{report.first_month or '-'} to {report.last_month or '-'}")
+    table.add_section()
+    for name, share in report.completeness.items():
+        table.add_row(f"{name} filled", f"{share:.1%}")
+    for name in report.not_agreed:
+        table.add_row(name, "not agreed, stays here")
+    console.print(table)
+    if not report.failures:
+        return
+    failures = Table("column", "rule", "rows", "first of them", title="rows left out", title_justify="left")
+    for failure in report.failures:
+        numbers = ", ".join(str(row) for row in failure.rows)
+        failures.add_row(escape(failure.column), failure.rule, f"{failure.count:,}", numbers)
+    console.print(failures)
