@@ -43,6 +43,7 @@ __all__ = [
     "REPORT",
     "SIGNATURE",
     "Document",
+    "EstimateEntry",
     "Manifest",
     "MethodEntry",
     "Rate",
@@ -123,6 +124,7 @@ class EstimateEntry(_Strict):
     low: _Count | None
     high: _Count | None
     rounded_to: int
+    range_rounded_to: int
     referrals: tuple[tuple[str, str], ...]
     methods: tuple[MethodEntry, ...]
 

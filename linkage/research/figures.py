@@ -11,8 +11,9 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import matplotlib as mpl
+import matplotlib
 import matplotlib.colors
 import matplotlib.patches
 import matplotlib.ticker
@@ -25,7 +26,7 @@ from linkage.research.tables import TOTAL
 __all__ = ["METHODS", "Drawing", "draw_all"]
 
 _INK, _FILL, _PALE, _GRID = "#1a1a1a", "#1f4e79", "#dfe7ef", "#d0d0d0"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.hashsalt": "linkage release",
     "svg.fonttype": "none",
     "font.family": ["DejaVu Sans", "sans-serif"],
@@ -39,7 +40,7 @@ _STYLE = {
     "axes.spines.right": False,
     "hatch.linewidth": 0.6,
 }
-_WIDTH = 7.2  # inches: the column of the report
+_WIDTH, _HALF = 7.2, 3.9  # inches: the column of the report, and half of it
 
 METHODS = {
     "chao": "Chao's lower bound",
@@ -84,9 +85,9 @@ def _said(count: int | None, unit: str = "") -> str:
     return "withheld" if count is None else f"{count:,}{unit}"
 
 
-def _draw(name: str, title: str, words: str, height: float, paint: Callable[[Axes], None]) -> Drawing:
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+def _draw(name: str, title: str, words: str, size: tuple[float, float], paint: Callable[[Axes], None]) -> Drawing:
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=size, layout="constrained")
         paint(figure.subplots())
         target = io.StringIO()
         metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -119,8 +120,16 @@ def _bars(axes: Axes, labels: Sequence[str], counts: Sequence[int | None], *, ac
     places = list(range(len(labels)))
     for at, count in zip(places, counts, strict=True):
         size = stub if count is None else float(count)
-        look = {"color": _FILL} if count is not None else {"facecolor": "white", "edgecolor": _INK, "hatch": "////"}
-        (axes.barh if across else axes.bar)(at, size, 0.66, **look)
+        corner, width, height = ((0, at - 0.33), size, 0.66) if across else ((at - 0.33, 0), 0.66, size)
+        bar = matplotlib.patches.Rectangle(
+            corner,
+            width,
+            height,
+            facecolor=_FILL if count is not None else "white",
+            edgecolor=_FILL if count is not None else _INK,
+            hatch=None if count is not None else "////",
+        )
+        axes.add_patch(bar)
         text = "[c]" if count is None else f"{count:,}"
         gap = longest * 0.015
         if across:
@@ -129,14 +138,13 @@ def _bars(axes: Axes, labels: Sequence[str], counts: Sequence[int | None], *, ac
             axes.text(at, size + gap, text, va="bottom", ha="center")
     if across:
         axes.set_yticks(places, labels)
-        axes.invert_yaxis()
-        axes.set_xlim(0, longest * 1.12)
-        axes.set_xlabel("persons")
+        axes.set_ylim(len(labels) - 0.5, -0.5)
+        axes.set_xlim(0, longest * 1.15)
         axes.tick_params(axis="y", length=0)
     else:
         axes.set_xticks(places, labels)
+        axes.set_xlim(-0.6, len(labels) - 0.4)
         axes.set_ylim(0, longest * 1.12)
-        axes.set_ylabel("persons")
         axes.tick_params(axis="x", length=0)
     # The bars carry their numbers: ticks would only repeat them, and could be read below the floor.
     (axes.set_xticks if across else axes.set_yticks)([])
@@ -150,7 +158,9 @@ def _lists(document: Document) -> Drawing:
     counts.append(document.persons)
     words = "; ".join(f"{label}: {_said(count)}" for label, count in zip(labels, counts, strict=True)) + "."
     title = "Persons on each list, and all together counted once"
-    return _draw("lists", title, words, 0.5 + 0.38 * len(labels), lambda a: _bars(a, labels, counts, across=True))
+    return _draw(
+        "lists", title, words, (_WIDTH, 0.3 + 0.36 * len(labels)), lambda a: _bars(a, labels, counts, across=True)
+    )
 
 
 def _overlaps(document: Document) -> Drawing:
@@ -177,17 +187,21 @@ def _overlaps(document: Document) -> Drawing:
 
     pairs = [(a, b) for i, a in enumerate(lists) for b in lists[i + 1 :]]
     words = "; ".join(f"on both {a} and {b}: {_said(cells[a, b])}" for a, b in pairs) + "."
-    return _draw("overlaps", "Persons on both of two lists", words or "One list.", 0.6 + 0.5 * len(lists), paint)
+    return _draw(
+        "overlaps", "Persons on both of two lists", words or "One list.", (_HALF, 0.5 + 0.44 * len(lists)), paint
+    )
 
 
 def _square(axes: Axes, x: int, y: int, count: int | None, strength: float, *, same: bool) -> None:
-    ground = tuple(1 - strength * (1 - part) for part in mpl.colors.to_rgb(_FILL))
+    ground = tuple(1 - strength * (1 - part) for part in matplotlib.colors.to_rgb(_FILL))
     hatch = "////" if count is None else None
     face = "white" if same or count is None else ground
-    axes.add_patch(mpl.patches.Rectangle((x - 0.47, y - 0.45), 0.94, 0.9, facecolor=face, edgecolor=_GRID, hatch=hatch))
+    axes.add_patch(
+        matplotlib.patches.Rectangle((x - 0.47, y - 0.45), 0.94, 0.9, facecolor=face, edgecolor=_GRID, hatch=hatch)
+    )
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5} if count is None else None
     text = "[c]" if count is None else f"{count:,}"
-    ink = "white" if strength > 0.5 else _INK
+    ink = "white" if strength > 0.72 else _INK
     axes.text(x, y, text, ha="center", va="center", color=ink, bbox=box, style="italic" if same else "normal")
 
 
@@ -196,9 +210,9 @@ def _systems(document: Document) -> Drawing:
     labels = [f"{size} system" + ("s" if size != "1" else "") for size in counts]
     words = "; ".join(f"known to {label}: {_said(count)}" for label, count in zip(labels, counts.values(), strict=True))
     numbers = list(counts.values())
-    height = 0.4 + 0.38 * len(labels)
+    size = (_HALF, 0.5 + 0.44 * len(labels))
     title = "Persons by the number of systems that know them"
-    return _draw("systems", title, f"{words}.", height, lambda a: _bars(a, labels, numbers, across=True))
+    return _draw("systems", title, f"{words}.", size, lambda a: _bars(a, labels, numbers, across=True))
 
 
 def _years(document: Document) -> Drawing:
@@ -206,37 +220,44 @@ def _years(document: Document) -> Drawing:
     words = "; ".join(f"{year}: {_said(count)}" for year, count in counts.items()) + "."
     labels, numbers = list(counts), list(counts.values())
     title = "Persons by year; a person counts once in each year"
-    return _draw("years", title, words, 2.9, lambda a: _bars(a, labels, numbers, across=False))
+    return _draw("years", title, words, (_WIDTH, 2.6), lambda a: _bars(a, labels, numbers, across=False))
 
 
 def _estimates(document: Document) -> Drawing:
     """Draw a forest of intervals, the range over the families behind it, and the persons counted."""
     verdict = document.estimate
-    shown = [m for m in verdict.methods if m.n_hat is not None and m.lower is not None and m.upper is not None]
+    shown = [
+        (METHODS.get(m.method, m.method), m.n_hat, m.lower, m.upper)
+        for m in verdict.methods
+        if m.n_hat is not None and m.lower is not None and m.upper is not None
+    ]
 
     def paint(axes: Axes) -> None:
         if verdict.low is not None and verdict.high is not None:
             axes.axvspan(verdict.low, verdict.high, color=_PALE, lw=0, zorder=0)
-        for at, method in enumerate(shown):
-            axes.plot([method.lower, method.upper], [at, at], color=_INK, lw=1.6, solid_capstyle="butt")
-            axes.plot([method.lower, method.upper], [at, at], "|", color=_INK, ms=9, mew=1.6)
-            axes.plot([method.n_hat], [at], "D", color=_FILL, ms=7)
-            label = f"{method.n_hat:,} ({method.lower:,} to {method.upper:,})"
-            axes.annotate(label, (method.n_hat, at), (0, 9), textcoords="offset points", ha="center", fontsize=9)
+            axes.text(verdict.low, -0.62, f" range: {verdict.low:,} to {verdict.high:,}", va="center")
+        for at, (_, point, lower, upper) in enumerate(shown):
+            axes.plot([lower, upper], [at, at], color=_INK, lw=1.6, solid_capstyle="butt")
+            axes.plot([lower, upper], [at, at], "|", color=_INK, ms=9, mew=1.6)
+            axes.plot([point], [at], "D", color=_FILL, ms=7)
+            label = f"{point:,} ({lower:,} to {upper:,})"
+            axes.annotate(label, (point, at), (0, 9), textcoords="offset points", ha="center", fontsize=9)
         if document.persons is not None:
             axes.axvline(document.persons, color=_INK, lw=1, ls=(0, (4, 3)))
             words = f"counted: {document.persons:,}"
-            axes.annotate(words, (document.persons, len(shown) - 0.45), (4, 0), textcoords="offset points", va="center")
-        axes.set_yticks(range(len(shown)), [METHODS.get(m.method, m.method).replace(", ", ",\n") for m in shown])
-        axes.set_ylim(len(shown) - 0.25, -0.75)
+            axes.annotate(words, (document.persons, len(shown) - 0.4), (4, 0), textcoords="offset points", va="center")
+        axes.set_yticks(
+            range(len(shown)), [name.replace(" chosen", "\nchosen").replace(", ", ",\n") for name, *_ in shown]
+        )
+        axes.set_ylim(len(shown) - 0.2, -0.9)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        axes.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,.0f}"))
+        axes.xaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:,.0f}"))
         axes.set_xlabel("estimated persons, seen and unseen (95% interval)")
 
-    parts = [f"{METHODS.get(m.method, m.method)}: {m.n_hat:,}, from {m.lower:,} to {m.upper:,}" for m in shown]
+    parts = [f"{name}: {point:,}, from {lower:,} to {upper:,}" for name, point, lower, upper in shown]
     whole = f"Range over the families of assumptions: {_said(verdict.low)} to {_said(verdict.high)}."
     counted = f" Counted: {_said(document.persons)}."
-    words = f"{whole}{counted} " + "; ".join(parts) + "."
+    words = f"{whole}{counted} {'; '.join(parts)}{'.' if parts else ''}".strip()
     title = "Estimates by method, with 95% intervals"
-    return _draw("estimates", title, words, 0.9 + 0.52 * len(shown), paint)
+    return _draw("estimates", title, words, (_WIDTH, 1.0 + 0.56 * max(len(shown), 1)), paint)

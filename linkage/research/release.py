@@ -21,7 +21,8 @@ from linkage.contract.vocabulary import FACT_SCHEMA
 from linkage.errors import NotPermittedError, ReleaseError
 from linkage.exchange import BatchManifest, Party
 from linkage.research import bundle, histories, statement
-from linkage.research.bundle import Document
+from linkage.research.bundle import Document, EstimateEntry
+from linkage.research.coarsen import CHAO
 from linkage.research.disclosure import ProtectedTable, protect
 from linkage.research.estimate import Report, estimate
 from linkage.research.report import render_report
@@ -144,7 +145,9 @@ def release(
         estimated = estimate(counted, lists=list(policy.lists), referrals=referrals(agreed))
         floor = policy.effective_floor(list(agreements))
         protected = _protect(tables, estimated, floor, earlier)
-        document = _document(month, policy, agreed, manifests, quality, floor, protected, estimated)
+        base = policy.round_estimates_to
+        said = statement.estimate_entry(estimated, tables, protected, floor=floor, base=base)
+        document = _document(month, policy, agreed, manifests, quality, floor, protected, said)
         files = {bundle.DOCUMENT: bundle.document_bytes(document), bundle.REPORT: render_report(document).encode()}
         files |= {bundle.table_path(entry.name): bundle.table_bytes(entry) for entry in document.tables}
         bundle.seal_folder(folder, files, document, party)
@@ -242,9 +245,15 @@ def _protect(
 ) -> list[ProtectedTable]:
     """Protect the tables; spare the counts that the estimates are made of, as far as that is possible."""
     wanted = statement.places(estimated)
-    every = [place for method in statement.FAMILIES for place in wanted.get(method, ())]
-    # Estimates are worth sparing counts for only where there is one to print.
-    attempts = [every, []] if estimated.verdict.status == "estimated" else [[]]
+    every = [place for method in statement.FAMILIES for place in wanted[method]]
+    without = [place for method in statement.FAMILIES if method not in CHAO for place in wanted[method]]
+    frequencies = next(table for table in tables if table.name == "systems").frame.get_column("count")
+    attempts = [without, []]
+    # List sizes and the numbers seen once and twice give those seen more often: a small one rules the two out.
+    if not frequencies.is_between(1, floor - 1).any():
+        attempts.insert(0, every)
+    if estimated.verdict.status == "refused":
+        attempts = [[]]  # nothing to print, nothing to spare counts for
     for spare in attempts:
         spared = [statement.known(tables, spare, floor)] if spare else []
         try:
@@ -263,7 +272,7 @@ def _document(
     quality: Mapping[str, Any],
     floor: int,
     protected: Sequence[ProtectedTable],
-    estimated: Report,
+    said: EstimateEntry,
 ) -> Document:
     persons = next(table for table in protected if table.name == "persons")
     base = statement.records_base(floor)
@@ -278,7 +287,7 @@ def _document(
         contact=policy.contact,
         tool_version=__version__,
         persons=persons.frame.filter(pl.col("persons") == TOTAL).get_column("count").item(),
-        estimate=statement.estimate_entry(estimated, protected, policy.round_estimates_to),
+        estimate=said,
         linkage=statement.linkage_entry(quality, manifests, protected, agreements, base),
         sources=statement.source_entries(policy, agreements, manifests, base),
         tables=tuple(bundle.table_entry(table) for table in protected),

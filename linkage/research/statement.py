@@ -1,9 +1,11 @@
 """What of an estimate and of the linkage's quality may be said in public.
 
 An estimate is a function of counts. Rounding does not hide them: Chao's bound with 400 persons seen once moves by
-hundreds when the number seen twice changes by one. So a method's numbers are printed only where every count that
-they are made of (its sufficient statistics) is itself published, and then they tell nothing that the tables do not.
-:func:`known` asks the protection of the tables to spare those counts. Where it cannot, the verdict is a refusal.
+hundreds when the number seen twice changes by one. So a method's own numbers are printed only where every count that
+they are made of (its sufficient statistics) is itself published, and then they tell nothing that the tables do not;
+:func:`known` asks the protection of the tables to spare those counts. The range over all families is printed so
+coarsely that it gives none of the others back (:mod:`linkage.research.coarsen`). Where neither can be had the verdict
+is a refusal, under a code that does not tell this from an overlap that is too small.
 
 Left over: which pairs of lists a model search picks, and the ends of a resampled interval, depend on all histories.
 The names of the pairs are withheld while any overlap is; the ends are rounded outwards.
@@ -24,8 +26,9 @@ import polars as pl
 from linkage.contract.agreement import Agreement, ReleasePolicy
 from linkage.exchange import BatchManifest
 from linkage.research.bundle import EstimateEntry, LinkageEntry, MethodEntry, PairEntry, Rate, SourceEntry
-from linkage.research.disclosure.released import ProtectedTable, round_estimate
-from linkage.research.estimate import Report, Result
+from linkage.research.coarsen import CHAO, safe_base
+from linkage.research.disclosure import ProtectedTable, round_estimate
+from linkage.research.estimate import Report, Result, Verdict
 from linkage.research.tables import TOTAL, Grid, Table
 
 __all__ = ["FAMILIES", "TOO_WEAK", "Place", "estimate_entry", "known", "linkage_entry", "places", "source_entries"]
@@ -33,7 +36,7 @@ __all__ = ["FAMILIES", "TOO_WEAK", "Place", "estimate_entry", "known", "linkage_
 Place = tuple[str, tuple[str, ...]]
 """A table and a value in each of its dimensions."""
 
-FAMILIES = ("chao-few-lists", "independence", "stepwise")
+FAMILIES = ("chao", "chao-few-lists", "independence", "stepwise")
 """Methods whose intervals make the range of the verdict."""
 
 TOO_WEAK = "overlap-too-weak"
@@ -106,34 +109,50 @@ def _count(table: Grid, values: Sequence[str]) -> int | None:
     return count
 
 
-def estimate_entry(report: Report, tables: Sequence[ProtectedTable], base: int) -> EstimateEntry:
+def estimate_entry(
+    report: Report, tables: Sequence[Table], protected: Sequence[ProtectedTable], *, floor: int, base: int
+) -> EstimateEntry:
     """Say of the estimate what may be said.
 
     Parameters
     ----------
     report
         As the estimators gave it: exact, confidential.
-    tables
-        The protected tables, ``systems`` and ``overlaps`` among them.
+    tables, protected
+        All tables, true and protected, ``systems`` and ``overlaps`` among them.
+    floor
+        Of the release.
     base
-        Points are rounded to it, ends of intervals outwards; never below the number of persons counted.
+        Points are rounded to it, ends of intervals outwards; never below the number of persons counted. The range is
+        rounded to a multiple of it where it must be.
     """
-    by_name = {table.name: table for table in tables}
+    by_name = {table.name: table for table in protected}
     public = {
         method: all(_count(by_name[name], values) is not None for name, values in cells)
         for method, cells in places(report).items()
     }
-    refused = report.verdict.status == "refused"
-    reason, words, remedy = report.verdict.reason, report.verdict.words, report.verdict.remedy
-    if (refused and reason not in _VISIBLE_REASONS) or not (refused or all(public[name] for name in FAMILIES)):
-        refused, reason = True, TOO_WEAK
-        words, remedy = _TOO_WEAK
-    hide_pairs = bool(by_name["overlaps"].frame.get_column("count").has_nulls())
-    least = _count(by_name["systems"], (TOTAL,)) or 0
-    methods = [
-        _method(r, show=public[r.method] and not refused, hide=hide_pairs, b=base, n=least) for r in report.results
-    ]
-    low, high = (None, None) if refused else _ends(report.verdict.low, report.verdict.high, base, least)
+    least = _count(by_name["systems"], (TOTAL,))
+
+    def prints(verdict: Verdict, now: int) -> object:
+        return verdict.status, verdict.reason, _ends(verdict.low, verdict.high, now, least or 0)
+
+    verdict, rounded_to = report.verdict, base
+    refused = verdict.status == "refused"
+    reason, words, remedy = verdict.reason, verdict.words, verdict.remedy
+    if not refused:
+        hidden = [name for name in FAMILIES if not public[name]]
+        coarser: int | None = base
+        if least is None or not set(hidden) <= set(CHAO):
+            coarser = None
+        elif hidden:
+            coarser = safe_base(report, FAMILIES, tables, protected, floor=floor, base=base, prints=prints)
+        refused, rounded_to = coarser is None, coarser or base
+    if refused and reason not in _VISIBLE_REASONS:
+        reason, (words, remedy) = TOO_WEAK, _TOO_WEAK
+    hide = bool(by_name["overlaps"].frame.get_column("count").has_nulls())
+    n = least or 0
+    methods = [_method(r, show=public[r.method] and not refused, hide=hide, b=base, n=n) for r in report.results]
+    low, high = (None, None) if refused else _ends(verdict.low, verdict.high, rounded_to, n)
     return EstimateEntry(
         status="refused" if refused else "estimated",
         reason=reason,
@@ -142,6 +161,7 @@ def estimate_entry(report: Report, tables: Sequence[ProtectedTable], base: int) 
         low=low,
         high=high,
         rounded_to=base,
+        range_rounded_to=rounded_to,
         referrals=report.referrals,
         methods=tuple(methods),
     )
