@@ -17,6 +17,7 @@ def cluster(
     probability: NDArray[np.float64],
     source: NDArray[np.int16],
     deduplicated: NDArray[np.bool_],
+    repeats: NDArray[np.int64],
 ) -> NDArray[np.int64]:
     """Merge records into persons.
 
@@ -31,6 +32,8 @@ def cluster(
         Shape (records,).
     deduplicated
         Shape (sources,).
+    repeats
+        Shape (repeats, 2): pairs of records of one source that are one person all the same; they are merged first.
 
     Returns
     -------
@@ -48,7 +51,7 @@ def cluster(
         raise LinkError("a match probability is not a number from 0 to 1", reason="bad-weights")
     order = np.lexsort((right, left, -probability))
     held = np.where(deduplicated[source], np.uint64(1) << source.astype(np.uint64), np.uint64(0))
-    roots = _merge(left[order], right[order], held.astype(np.uint64))
+    roots = _merge(left[order], right[order], held.astype(np.uint64), repeats)
     return _dense(roots)
 
 
@@ -59,18 +62,19 @@ def _dense(roots: NDArray[np.int64]) -> NDArray[np.int64]:
     return rank[inverse]
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def _merge(left, right, held):  # type: ignore[no-untyped-def]
+@njit(nogil=True, cache=True)
+def _merge(left, right, held, repeats):  # type: ignore[no-untyped-def]
     parent = np.arange(held.shape[0])
-    for pair in range(left.shape[0]):
-        a, b = left[pair], right[pair]
+    known = repeats.shape[0]
+    for pair in range(known + left.shape[0]):
+        a, b = (repeats[pair, 0], repeats[pair, 1]) if pair < known else (left[pair - known], right[pair - known])
         while parent[a] != a:
             parent[a] = parent[parent[a]]
             a = parent[a]
         while parent[b] != b:
             parent[b] = parent[parent[b]]
             b = parent[b]
-        if a != b and held[a] & held[b] == 0:
+        if a != b and (pair < known or held[a] & held[b] == 0):
             low, high = min(a, b), max(a, b)
             parent[high] = low
             held[low] |= held[high]
@@ -88,15 +92,17 @@ def cluster_reference(
     probability: NDArray[np.float64],
     source: NDArray[np.int16],
     deduplicated: NDArray[np.bool_],
+    repeats: NDArray[np.int64],
 ) -> NDArray[np.int64]:
     """Plain twin of :func:`cluster`: sets of records, merged one pair at a time."""
     persons = [{record} for record in range(len(source))]
     where = list(range(len(source)))
     pairs = sorted(zip((-probability).tolist(), left.tolist(), right.tolist(), strict=True))
-    for _, a, b in pairs:
+    first = [(-2.0, int(a), int(b)) for a, b in repeats]
+    for rank, a, b in first + pairs:
         one, other = persons[where[a]], persons[where[b]]
         shared = {source[x] for x in one} & {source[x] for x in other}
-        if one is not other and not any(deduplicated[s] for s in shared):
+        if one is not other and (rank == -2.0 or not any(deduplicated[s] for s in shared)):
             one |= other
             for record in other:
                 where[record] = where[a]

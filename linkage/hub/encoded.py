@@ -106,7 +106,7 @@ def stack(encodings: dict[str, pl.DataFrame], spec: LinkageSpec, deduplicated: d
 
 
 def _classes(rows: pl.DataFrame, names: list[str], masks: bool) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Number the presence masks by frequency, and their unordered pairs as strata."""
+    """Give presence masks a number each by frequency, and strata to their unordered pairs."""
     classes = np.ones((len(rows), len(names)), np.uint8)
     size = 1
     for number, name in enumerate(names if masks else []):

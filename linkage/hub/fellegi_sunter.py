@@ -54,6 +54,9 @@ class Fit:
         float64, shape (filters, strata, LEVELS).
     rounds
         Rounds of expectation-maximisation.
+    repeats
+        int64, shape (repeats,): places in ``Candidates`` of pairs within a source that is said to be free of repeats
+        that are one person all the same.
     shown
         Whether the data show links at all; if not, every probability is zero.
     """
@@ -66,16 +69,20 @@ class Fit:
     m: Floats
     u: Floats
     rounds: int
+    repeats: NDArray[np.int64]
     shown: bool
 
 
 @dataclass(frozen=True)
 class _Problem:
-    """What both stages share."""
+    """Which candidates compete for what. Records found to be repeats of one another act as one."""
 
     left: NDArray[np.int64]  # slots of all candidates in competition
     right: NDArray[np.int64]
     linkable: NDArray[np.bool_]
+    unlike: NDArray[np.bool_]  # pairs of one source that are no repeats: the decoys
+    repeats: NDArray[np.int64]  # (repeats,) the others of them, as places in the candidates
+    twin: NDArray[np.int64]  # the candidate that stands for this one: itself, but where repeats make two of one
     pair_of: NDArray[np.int64]  # source pair of each candidate
     first: Floats  # (source pairs,) records on either side; linkable pairs
     second: Floats
@@ -102,56 +109,103 @@ def fit(encoded: Encoded, candidates: Candidates) -> Fit:
     across sources as it does within them, if not from the same height; a filter's distance says the same whichever
     sources the records come from.
     """
-    problem = _problem(encoded, candidates)
+    repeats = np.zeros(0, np.int64)
+    problem = _problem(encoded, candidates, repeats, candidates.score)
     u = (candidates.unlike_counts + 0.5) / (candidates.unlike_counts + 0.5).sum(axis=2, keepdims=True)
     fixed = -candidates.commonness.sum(axis=1) - candidates.chance
-    pair = np.flatnonzero(problem.linkable)
     start = _start(problem, candidates.score)
     m = _learn_m(candidates.levels[start], candidates.strata[start], np.ones(len(start)), u)
     rounds = 0
     for _ in range(_REFITS):
         total = _weights(candidates.levels, candidates.strata, m, u) + fixed
-        levels, tail, height = _calibrate(problem, candidates, total)
+        levels, tail, height = _calibrate(problem, candidates.unlike_pairs, total)
         found = _maximise(problem, levels, tail, -height, _start(problem, total))
         rounds += found.rounds
         likely = np.flatnonzero(found.probability > 1e-4)
         share = found.probability[likely]
-        m = _learn_m(candidates.levels[pair[likely]], candidates.strata[pair[likely]], share, u)
+        chosen = np.flatnonzero(problem.linkable)[likely]
+        m = _learn_m(candidates.levels[chosen], candidates.strata[chosen], share, u)
+        problem = _problem(encoded, candidates, _find_repeats(candidates, levels, found.m, tail), total)
     shown = _links_shown(problem, total)
     probability, matches = found.probability, found.matches
     if not shown:
         probability, matches = np.zeros_like(probability), np.zeros_like(matches)
+    pair = np.flatnonzero(problem.linkable)
     number = len(encoded.sources)
     return Fit(
-        pair,
-        found.weight[pair],
-        probability,
-        _decide(problem, probability),
-        matches.reshape(number, number),
-        m,
-        u,
-        rounds,
-        shown,
+        pair=pair,
+        weight=found.weight[pair],
+        probability=probability,
+        link=_decide(problem, probability),
+        matches=matches.reshape(number, number),
+        m=m,
+        u=u,
+        rounds=rounds,
+        repeats=problem.repeats if shown else repeats,
+        shown=shown,
     )
 
 
-def _problem(encoded: Encoded, candidates: Candidates) -> _Problem:
+def _problem(encoded: Encoded, candidates: Candidates, repeats: NDArray[np.int64], weight: Floats) -> _Problem:
     source, number = encoded.source.astype(np.int64), len(encoded.sources)
+    unit = _units(len(source), candidates.left[repeats], candidates.right[repeats])
+    left, right = unit[candidates.left], unit[candidates.right]
     a, b = source[candidates.left], source[candidates.right]
     sizes = np.bincount(source, minlength=number).astype(float)
     single = encoded.deduplicated
-    linkables = candidates.pairs
+    unlike = ~candidates.linkable
+    unlike[repeats] = False
     return _Problem(
-        left=np.where(single[b], candidates.left * number + b, -1),
-        right=np.where(single[a], candidates.right * number + a, -1),
+        left=np.where(single[b], left * number + b, -1),
+        right=np.where(single[a], right * number + a, -1),
         linkable=candidates.linkable,
+        unlike=unlike,
+        repeats=repeats,
+        twin=_twins(left, right, weight, len(repeats) > 0),
         pair_of=np.minimum(a, b) * number + np.maximum(a, b),
         first=np.repeat(sizes, number),
         second=np.tile(sizes, number),
-        linkables=linkables.ravel(),
+        linkables=candidates.pairs.ravel(),
         exclusive=np.logical_and.outer(single, single).ravel(),
-        ratio=float(linkables.sum() / max(candidates.unlike_pairs, 1)),
+        ratio=float(candidates.pairs.sum() / max(candidates.unlike_pairs, 1)),
     )
+
+
+def _units(records: int, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give every record a number, repeats that of the first of them."""
+    unit = np.arange(records)
+    for a, b in zip(left.tolist(), right.tolist(), strict=True):
+        one, other = sorted((int(unit[a]), int(unit[b])))
+        unit[unit == other] = one
+    return unit
+
+
+def _twins(left: NDArray[np.int64], right: NDArray[np.int64], weight: Floats, any_repeats: bool) -> NDArray[np.int64]:
+    """Let the heaviest of several candidates between the same units stand for all of them."""
+    twin = np.arange(len(left))
+    if not any_repeats:
+        return twin
+    order = np.lexsort((-weight, np.maximum(left, right), np.minimum(left, right)))
+    low, high = np.minimum(left, right)[order], np.maximum(left, right)[order]
+    new = np.append(True, (np.diff(low) != 0) | (np.diff(high) != 0))
+    twin[order] = order[np.flatnonzero(new)[np.cumsum(new) - 1]]
+    return twin
+
+
+def _find_repeats(candidates: Candidates, levels: NDArray[np.uint8], m: Floats, u: Floats) -> NDArray[np.int64]:
+    """Find people who stand in a source under two numbers although it says that it has no repeats.
+
+    Pairs of one source are unlike pairs, whose sum of weights falls off exponentially, and possibly a few repeats,
+    which look like matches. How few is estimated; a pair is a repeat if it is one with probability 0.9.
+    """
+    within = np.flatnonzero(~candidates.linkable)
+    ratio = (m[0, 0] / u[0, 0])[levels[within, 0]]
+    share = 1.0 / max(candidates.unlike_pairs, 1.0)
+    for _ in range(50):
+        probability = share * ratio / (1 + share * ratio)
+        share = (probability.sum() + 0.1) / max(candidates.unlike_pairs, 1.0)
+    repeats: NDArray[np.int64] = within[probability > 0.9]
+    return repeats
 
 
 def _decide(problem: _Problem, probability: Floats) -> NDArray[np.bool_]:
@@ -177,8 +231,8 @@ def _false_shares(problem: _Problem, score: Floats) -> tuple[NDArray[np.int64], 
 
     Unlike pairs are decoys: as many of them win as linkable pairs that do not match, in proportion to their number.
     """
-    # A decoy takes both its records out of the game: an own slot each, which no linkable pair uses, would not.
     order = greedy_matching(score, problem.left, problem.right)
+    order = order[problem.linkable[order] | problem.unlike[order]]
     linkable = problem.linkable[order]
     share = (np.cumsum(~linkable) * problem.ratio + 1) / np.maximum(np.cumsum(linkable), 1)
     share = np.minimum.accumulate(share[::-1])[::-1]
@@ -220,6 +274,10 @@ def _maximise(
     strata = np.zeros_like(levels)
     slots = problem.left[chosen], problem.right[chosen]
     pair_of = problem.pair_of[chosen]
+    own = problem.twin[chosen] == chosen
+    place = np.empty(len(problem.linkable), np.int64)
+    place[chosen] = np.arange(len(chosen))
+    stand_in = place[problem.twin[chosen]]
     m = _learn_m(levels[start], strata[start], np.ones(len(start)), u)
     matches = np.bincount(problem.pair_of[start], minlength=len(problem.first)).astype(float)
     probability = np.zeros(len(chosen))
@@ -229,9 +287,10 @@ def _maximise(
         log_odds = weight[chosen] + np.log(_prior_odds(problem, matches))[pair_of]
         odds = np.exp(np.clip(log_odds, -50, 50))
         # Pairs next to impossible take no part in the competition: their odds are their probability.
-        active = odds > 1e-5
+        active = own & (odds > 1e-5)
         probability = np.minimum(odds, 1e-5)
         probability[active] = matching_marginals(odds[active], slots[0][active], slots[1][active])
+        probability = probability[stand_in]
         before, matches = matches, np.bincount(pair_of, weights=probability, minlength=len(problem.first))
         likely = np.flatnonzero(probability > 1e-5)
         m = _learn_m(levels[chosen[likely]], strata[chosen[likely]], probability[likely], u)
@@ -252,7 +311,9 @@ def _weights(levels: NDArray[np.uint8], strata: NDArray[np.uint8], m: Floats, u:
     table = np.log(np.maximum(m, 1e-12)) - np.log(u)
     there = levels != MISSING
     filters = np.arange(levels.shape[1])
-    return np.where(there, table[filters, np.where(there, strata, 0), np.where(there, levels, 0)], 0.0).sum(axis=1)
+    by_filter = np.where(there, table[filters, np.where(there, strata, 0), np.where(there, levels, 0)], 0.0)
+    total: Floats = by_filter.sum(axis=1)
+    return total
 
 
 def _learn_m(levels: NDArray[np.uint8], strata: NDArray[np.uint8], share: Floats, u: Floats) -> Floats:
@@ -284,7 +345,7 @@ def _never_falling(values: Floats, weights: Floats) -> Floats:
     return np.repeat([entry[0] for entry in level], [int(entry[2]) for entry in level])
 
 
-def _calibrate(problem: _Problem, candidates: Candidates, total: Floats) -> tuple[NDArray[np.uint8], Floats, Floats]:
+def _calibrate(problem: _Problem, unlike_pairs: float, total: Floats) -> tuple[NDArray[np.uint8], Floats, Floats]:
     """Cut the sum of weights into levels by how rare it is among unlike pairs.
 
     Unlike pairs of one source tell how the sum falls off, beyond the last thirty of them by the exponential law that
@@ -298,12 +359,12 @@ def _calibrate(problem: _Problem, candidates: Candidates, total: Floats) -> tupl
     height : float64 (candidates,): log of the height of the candidate's source pair over that within sources
     """
     linkable = problem.linkable
-    unlike = np.sort(total[~linkable])[::-1]
+    unlike = np.sort(total[problem.unlike])[::-1]
     most = np.minimum(problem.first, problem.second)[problem.linkables > 0].sum()
     share = float(np.clip(10 * most / problem.linkables.sum(), 1e-4, 0.05))
-    base = float(unlike[min(int(share * candidates.unlike_pairs), len(unlike) - 1)])
+    base = float(unlike[min(int(share * unlike_pairs), len(unlike) - 1)])
     beyond = unlike[unlike > base]
-    edges, tail = _tail_of(beyond - base, len(beyond) / candidates.unlike_pairs, float(total.max()) - base)
+    edges, tail = _tail_of(beyond - base, len(beyond) / unlike_pairs, float(total.max()) - base)
     levels = np.searchsorted(edges + base, total, side="right").astype(np.uint8)
     over = linkable & (total > base)
     counts = np.bincount(problem.pair_of[over], minlength=len(problem.linkables))

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import get_thread_id, njit, prange, types
+from numba import njit, prange, types
 from numba.extending import intrinsic
+from numba.np.ufunc.parallel import get_thread_id
 from numpy.typing import NDArray
 
 __all__ = ["MISSING", "count_distances", "emit_candidates", "pair_distances", "pair_distances_reference"]
@@ -22,9 +23,9 @@ _ROWS = 16
 """Records on the left of a tile: their words stay in the first-level cache while the right side streams past."""
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _popcount(typingctx: Any, word: Any) -> Any:
-    """Count the set bits of a word: LLVM turns a loop of these into vector instructions where the processor has them."""
+    """Count the set bits of a word; LLVM makes vector instructions of a loop of these where the processor has them."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         return builder.ctpop(arguments[0])
@@ -32,15 +33,15 @@ def _popcount(typingctx: Any, word: Any) -> Any:
     return types.uint64(types.uint64), codegen
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@njit(inline="always")
 def _distance(left, right, first, width):  # type: ignore[no-untyped-def]
     total = np.uint64(0)
     for word in range(first, first + width):
-        total += _popcount(left[word] ^ right[word])
+        total += _popcount(left[word] ^ right[word])  # type: ignore[call-arg] # numba passes the context
     return np.int64(total)
 
 
-@njit(parallel=True, nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(parallel=True, nogil=True, cache=True)
 def pair_distances(words, width, left, right):  # type: ignore[no-untyped-def]
     """Return the distances of given pairs: int32 (pairs, filters).
 
@@ -63,10 +64,11 @@ def pair_distances_reference(
 ) -> NDArray[np.int32]:
     """Plain twin of :func:`pair_distances`."""
     bits = np.bitwise_count(words[left] ^ words[right])
-    return bits.reshape(len(left), -1, width).sum(axis=2, dtype=np.int32)
+    distances: NDArray[np.int32] = bits.reshape(len(left), -1, width).sum(axis=2, dtype=np.int32)
+    return distances
 
 
-@njit(parallel=True, nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(parallel=True, nogil=True, cache=True)
 def count_distances(words, width, classes, strata, left, right, threads):  # type: ignore[no-untyped-def]
     """Histogram the distances of given pairs by filter and stratum: int64 (filters, strata, bits + 1).
 
@@ -85,7 +87,7 @@ def count_distances(words, width, classes, strata, left, right, threads):  # typ
             number_of_strata = value + 1
     counts = np.zeros((threads, filters, max(number_of_strata, 1), width * 64 + 1), np.int64)
     for pair in prange(left.shape[0]):
-        thread = get_thread_id()
+        thread = get_thread_id()  # type: ignore[no-untyped-call]
         i, j = left[pair], right[pair]
         for number in range(filters):
             stratum = strata[number, classes[i, number], classes[j, number]]
@@ -94,7 +96,7 @@ def count_distances(words, width, classes, strata, left, right, threads):  # typ
     return counts.sum(axis=0)
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@njit(inline="always")
 def _levels(words, width, classes, strata, level_of, weight_of, i, j, level, stratum):  # type: ignore[no-untyped-def]
     """Fill in a pair's level and stratum by filter; return the sum of its weights."""
     total = np.float32(0)
@@ -109,7 +111,7 @@ def _levels(words, width, classes, strata, level_of, weight_of, i, j, level, str
     return total
 
 
-@njit(parallel=True, nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(parallel=True, nogil=True, cache=True)
 def emit_candidates(  # type: ignore[no-untyped-def]
     words,
     width,
@@ -162,7 +164,7 @@ def emit_candidates(  # type: ignore[no-untyped-def]
     for turn in prange(blocks):
         # Early rows have the most right sides: fold the range, so that every thread gets long and short ones.
         block = turn // 2 if turn % 2 == 0 else blocks - 1 - turn // 2
-        thread = get_thread_id()
+        thread = get_thread_id()  # type: ignore[no-untyped-call]
         first, last = block * _ROWS, min(block * _ROWS + _ROWS, rows)
         level = np.empty(filters, np.uint8)
         stratum = np.empty(filters, np.uint8)

@@ -32,6 +32,9 @@ class Linked:
         Aggregates that describe the linkage, see :func:`linkage.hub.quality.assess`.
     left, right, probability
         The weighed pairs of records by row of ``persons``, for evaluation in memory. They are never written.
+    repeats
+        Pairs of records of one source, of shape (repeats, 2), found to be one person although the source says that it
+        has no repeats.
     """
 
     persons: pl.DataFrame
@@ -39,6 +42,7 @@ class Linked:
     left: NDArray[np.int64]
     right: NDArray[np.int64]
     probability: NDArray[np.float64]
+    repeats: NDArray[np.int64]
 
 
 def link(
@@ -81,9 +85,10 @@ def link(
 def _linked(encoded: Encoded, candidates: Candidates, fitted: Fit) -> Linked:
     left, right = candidates.left[fitted.pair], candidates.right[fitted.pair]
     link = fitted.link
-    person = cluster(left[link], right[link], fitted.probability[link], encoded.source, encoded.deduplicated)
+    repeats = np.column_stack([candidates.left[fitted.repeats], candidates.right[fitted.repeats]])
+    person = cluster(left[link], right[link], fitted.probability[link], encoded.source, encoded.deduplicated, repeats)
     persons = encoded.labels.with_columns(person=pl.Series(person, dtype=pl.UInt32))
-    return Linked(persons, assess(encoded, candidates, fitted, person), left, right, fitted.probability)
+    return Linked(persons, assess(encoded, candidates, fitted, person), left, right, fitted.probability, repeats)
 
 
 def _apart(encoded: Encoded) -> Linked:
@@ -91,4 +96,6 @@ def _apart(encoded: Encoded) -> Linked:
     number = len(encoded.source)
     persons = encoded.labels.with_columns(person=pl.int_range(number, dtype=pl.UInt32))
     quality = {"records": {encoded.sources[0]: number}, "persons": number, "person_sizes": {"1": number}, "links": 0}
-    return Linked(persons, quality, np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+    return Linked(
+        persons, quality, np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 2), np.int64)
+    )

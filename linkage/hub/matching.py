@@ -42,7 +42,7 @@ def matching_marginals(
     return result
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def _messages(odds, order, heads, ends, sweeps):  # type: ignore[no-untyped-def]
     """Run the sweeps until nothing moves; ``free[e]``: how likely end ``e``'s slot is to be free of its other pairs."""
     pairs = odds.shape[0]
@@ -99,7 +99,7 @@ def greedy_matching(score: NDArray[Any], left: NDArray[np.int64], right: NDArray
     return _greedy(order, left, right, number)  # type: ignore[no-any-return]
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def _greedy(order, left, right, number):  # type: ignore[no-untyped-def]
     taken = np.zeros(number, np.bool_)
     kept = np.empty(order.shape[0], np.int64)

@@ -54,6 +54,7 @@ def assess(encoded: Encoded, candidates: Candidates, fitted: Fit, person: NDArra
         "pairs_compared": float(candidates.pairs.sum()),
         "candidates": len(left),
         "links_shown": fitted.shown,
+        "repeats_found": len(fitted.repeats),
         **_rates(fitted.probability, linked),
         "by_sources": by_pair,
         "probability_bands": {

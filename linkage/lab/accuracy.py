@@ -137,7 +137,8 @@ def _persons_at(
     linked: Linked, source: NDArray[np.int64], single: NDArray[np.bool_], limit: float
 ) -> NDArray[np.int64]:
     over = linked.probability > limit
-    return cluster(linked.left[over], linked.right[over], linked.probability[over], source.astype(np.int16), single)
+    kept = linked.left[over], linked.right[over], linked.probability[over]
+    return cluster(*kept, source.astype(np.int16), single, linked.repeats)
 
 
 def pairwise(
