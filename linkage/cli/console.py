@@ -97,26 +97,28 @@ def guard(call: Callable[[], object], *, as_json: bool, usage: str) -> int:
     try:
         result = call()
         return result if isinstance(result, int) else 0
-    except cyclopts.CycloptsError as error:
-        told, code = LinkageError(str(error), reason="usage", hint=usage), USAGE
     except LinkageError as error:
-        told, code = error, error.exit_code
+        told = error
+    except cyclopts.CycloptsError as error:
+        told = LinkageError(str(error), reason="usage", hint=usage)
+        told.exit_code = USAGE
     except ModuleNotFoundError as error:
         ours = error.name is None or error.name.partition(".")[0] in ("linkage", "flows")
-        told, code = (internal_error(error), INTERNAL) if ours else (missing_package(str(error.name)), 1)
+        told = internal_error(error) if ours else missing_package(str(error.name))
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone: there is nobody to tell
         return IO
     except OSError as error:
-        told, code = file_access(error), IO
+        told = file_access(error)
     except (KeyboardInterrupt, EOFError):
-        told, code = LinkageError("stopped", reason="stopped", hint="run it again to go on"), STOPPED
+        told = LinkageError("stopped", reason="stopped", hint="run it again to go on")
+        told.exit_code = STOPPED
     except SystemExit:
         raise
     except BaseException as error:  # a panic of a compiled library is no Exception, and its message may hold data
-        told, code = internal_error(error), INTERNAL
+        told = internal_error(error)
     report(told, as_json=as_json)
-    return code
+    return told.exit_code
 
 
 def describe(error: LinkageError) -> list[str]:
@@ -155,17 +157,21 @@ def internal_error(error: BaseException) -> LinkageError:
     ]
     ours = [place for place in frames if place.startswith(("linkage.", "flows."))]
     place = (ours or frames or ["?"])[-1]
-    return LinkageError(
+    told = LinkageError(
         f"internal error in {place} ({type(error).__name__})",
         reason="internal",
         hint="this is a fault of the program; report this line, which holds nothing from your data",
     )
+    told.exit_code = INTERNAL
+    return told
 
 
 def file_access(error: OSError) -> LinkageError:
     """Name the file and what the system says of it."""
     where = f"{error.filename}: " if error.filename is not None else ""
-    return LinkageError(f"{where}{(error.strerror or type(error).__name__).lower()}", reason="file-access")
+    told = LinkageError(f"{where}{(error.strerror or type(error).__name__).lower()}", reason="file-access")
+    told.exit_code = IO
+    return told
 
 
 def missing_package(name: str) -> LinkageError:
