@@ -13,6 +13,7 @@ The folder afterwards::
 from __future__ import annotations
 
 import datetime as dt
+import importlib.util
 import json
 import os
 import re
@@ -24,7 +25,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from linkage.cli.console import say, working
+from linkage.cli.console import missing_package, say, working
 from linkage.contract import schemas_folder
 from linkage.errors import ContractError, LinkageError
 from linkage.exchange import create_linkage_key, create_party
@@ -47,6 +48,9 @@ def run_demo(out: Path, seed: int) -> None:
     out = Path(out).resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ContractError(f"{out}: holds something already", reason="exists", hint="name another folder with --out")
+    for package in ("faker", "prefect"):
+        if importlib.util.find_spec(package) is None:
+            raise missing_package(package)
     _prepare_engine(out / "prefect")
     from flows.encode import encode  # only now: Prefect reads its environment when it is imported
     from flows.monthly import monthly
