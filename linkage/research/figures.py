@@ -99,7 +99,8 @@ def _inline(svg: str, name: str, title: str, words: str) -> str:
     """Make a stand-alone SVG file one that can stand in a page: own ids, a role and a description, no prolog."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
+    used = set(re.findall(r'(?:url\(|xlink:href=")#([^)"]+)', svg))
+    svg = re.sub(r'\s+id="([^"]+)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", svg)
     svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
     svg = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{name}-\1"', svg)
     svg = re.sub(r'\s+xmlns:xlink="[^"]*"|\s+xmlns="[^"]*"', "", svg)

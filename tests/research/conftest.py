@@ -1,17 +1,22 @@
-"""A few hundred synthetic persons on four lists, as the analysis gets them."""
+"""A few hundred synthetic persons on four lists, as the analysis gets them, and releases made of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 
 from linkage import __version__
 from linkage.contract.agreement import Agreement, ReleasePolicy
 from linkage.contract.vocabulary import FACT_SCHEMA, HISTORY_KINDS
-from linkage.exchange import BatchManifest
+from linkage.exchange import BatchManifest, Party, create_party, load_party
+from linkage.research.release import ReleaseSummary, release
 
 LISTS = ("mpd", "dcf", "pohsey", "medical")
 CHANCE = {"mpd": 0.40, "dcf": 0.35, "pohsey": 0.22, "medical": 0.20}
@@ -132,7 +137,12 @@ def policy(**changes: Any) -> ReleasePolicy:
         "release_policy": 1,
         "project": "milwaukee",
         "title": "People counted across systems",
-        "scope": {"first_month": "2013-01", "last_month": "2016-12", "max_age": 25, "jurisdiction": "City of Milwaukee"},
+        "scope": {
+            "first_month": "2013-01",
+            "last_month": "2016-12",
+            "max_age": 25,
+            "jurisdiction": "City of Milwaukee",
+        },
         "lists": LISTS,
         "floor": 11,
         "round_estimates_to": 10,
@@ -165,3 +175,65 @@ def agreement(source: str, **changes: Any) -> Agreement:
 def agreements() -> list[Agreement]:
     """Return one agreement a list."""
     return [agreement(name) for name in LISTS]
+
+
+TODAY = dt.date(2026, 11, 22)
+
+
+@dataclass
+class Maker:
+    """Makes worlds and releases."""
+
+    party: Party
+    lists: tuple[str, ...] = LISTS
+    today: dt.date = TODAY
+    world: Callable[..., World] = field(default=world)
+    policy: Callable[..., ReleasePolicy] = field(default=policy)
+    agreement: Callable[..., Agreement] = field(default=agreement)
+    agreements: Callable[[], list[Agreement]] = field(default=agreements)
+    quality: Callable[[], dict[str, Any]] = field(default=quality)
+
+    def release(self, made: World, out: Path, **changes: Any) -> ReleaseSummary:
+        """Release a world."""
+        plain: dict[str, Any] = {
+            "month": "2026-11",
+            "quality": made.quality,
+            "policy": policy(),
+            "agreements": agreements(),
+            "manifests": made.manifests,
+            "party": self.party,
+            "out": out,
+            "today": TODAY,
+        }
+        return release(made.facts, made.person_map, **(plain | changes))
+
+
+@pytest.fixture(scope="session")
+def maker(tmp_path_factory: pytest.TempPathFactory) -> Maker:
+    """Worlds and releases, signed by one party."""
+    private, _ = create_party(tmp_path_factory.mktemp("keys") / "analysis", "analysis")
+    return Maker(load_party(private))
+
+
+@pytest.fixture(scope="session")
+def small(maker: Maker) -> World:
+    """Three hundred persons on the lists: most crossings are below the floor, and Chao's counts are withheld."""
+    return maker.world(400, 3)
+
+
+@pytest.fixture(scope="session")
+def small_release(maker: Maker, small: World, tmp_path_factory: pytest.TempPathFactory) -> ReleaseSummary:
+    """The release of the small world. Not to be changed."""
+    return maker.release(small, tmp_path_factory.mktemp("small") / "release")
+
+
+@pytest.fixture(scope="session")
+def large(maker: Maker) -> World:
+    """Two thousand persons on the lists: nearly every count is published."""
+    return maker.world(2500, 1)
+
+
+@pytest.fixture(scope="session")
+def large_release(maker: Maker, large: World, tmp_path_factory: pytest.TempPathFactory) -> ReleaseSummary:
+    """The release of the large world. Not to be changed."""
+    return maker.release(large, tmp_path_factory.mktemp("large") / "release")

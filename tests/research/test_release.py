@@ -1,0 +1,350 @@
+"""A release says what it may and nothing else, in every file of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from linkage.errors import EstimateError, NotPermittedError, ReleaseError
+from linkage.research.bundle import protected_tables
+from linkage.research.coarsen import Box, _Reader, verdict_at, widest_box
+from linkage.research.disclosure import compare_releases
+from linkage.research.estimate import estimate
+from linkage.research.histories import capture_histories
+from linkage.research.release import earlier_releases, in_scope, referrals, release, scoped_persons
+from linkage.research.statement import FAMILIES, TOO_WEAK, places
+from linkage.research.tables import build_tables
+
+
+def true_counts(maker: Any, world: Any) -> dict[tuple[str, tuple[str, ...]], int]:
+    people = scoped_persons(world.facts, world.person_map, maker.policy())
+    tables = build_tables(people, maker.lists)
+    return {
+        (table.name, tuple(values)): count
+        for table in tables
+        for *values, count in table.frame.select(*table.dimensions, "count").iter_rows()
+    }
+
+
+def csv_counts(folder: Path) -> dict[tuple[str, tuple[str, ...]], tuple[str, str]]:
+    found = {}
+    for path in sorted((folder / "tables").iterdir()):
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file)
+        assert header[-2:] == ["count", "status"]
+        found |= {(path.stem, tuple(row[:-2])): (row[-2], row[-1]) for row in rows}
+    return found
+
+
+class Texts(HTMLParser):
+    """Collects the texts of elements of interest: counts in tables, and everything inside figures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: list[str] = []
+        self.figures: list[str] = []
+        self.stack: list[tuple[str, str]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "br"):
+            self.stack.append((tag, dict(attrs).get("class") or ""))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        while self.stack and self.stack.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if any(kind == "count" for _, kind in self.stack):
+            self.counts.append(data.strip())
+        if any(tag == "svg" for tag, _ in self.stack) and self.stack[-1][0] == "text":
+            self.figures.append(data.strip())
+
+
+def test_a_release_counts_persons_once_and_shows_no_count_below_the_floor_in_any_csv(
+    maker: Any, small: Any, small_release: Any
+) -> None:
+    truth, shown = true_counts(maker, small), csv_counts(small_release.folder)
+    assert set(shown) == set(truth)
+    small_cells = {place for place, count in truth.items() if 0 < count < 11}
+    assert len(small_cells) > 30  # the test has something to find
+    for place, (count, status) in shown.items():
+        if place in small_cells:
+            assert (count, status) == ("", "suppressed")
+        elif truth[place] == 0:
+            assert (count, status) == ("0", "zero")
+        else:
+            assert (count, status) in ((str(truth[place]), "published"), ("", "suppressed"))
+    assert shown["persons", ("total",)][0] == str(truth["persons", ("total",)])
+
+
+def test_release_json_has_no_number_that_is_not_meant(small_release: Any) -> None:
+    document = json.loads((small_release.folder / "release.json").read_text(encoding="utf-8"))
+    for table in document["tables"]:
+        for cell in table["cells"]:
+            assert cell["count"] is None or cell["count"] == 0 or cell["count"] >= 11
+    estimates = [document["estimate"][name] for name in ("low", "high")]
+    estimates += [m[name] for m in document["estimate"]["methods"] for name in ("n_hat", "lower", "upper")]
+    assert all(number is None or number == document["persons"] or number % 10 == 0 for number in estimates)
+    assert all(source["records_about"] % 20 == 0 for source in document["sources"])
+
+
+def test_nothing_of_the_hubs_numbers_of_links_and_records_gets_out(small_release: Any) -> None:
+    for path in small_release.folder.rglob("*"):
+        if path.is_file() and path.name not in ("manifest.json", "manifest.sig"):
+            assert not re.search(r"7\W?71[23]\d", path.read_text(encoding="utf-8"))
+    linkage = small_release.document.linkage
+    assert (linkage.precision.value, linkage.precision.low, linkage.precision.high) == (0.98, 0.97, 1.0)
+    overlaps = next(entry for entry in small_release.document.tables if entry.name == "overlaps")
+    published = {cell.values for cell in overlaps.cells if cell.count}
+    assert {entry.sources for entry in linkage.by_sources} <= published
+    assert any(cell.count is None for cell in overlaps.cells)
+
+
+def test_report_and_figures_print_published_counts_only(maker: Any, small: Any, small_release: Any) -> None:
+    page = Texts()
+    page.feed((small_release.folder / "report.html").read_text(encoding="utf-8"))
+    numbers = [int(text.replace(",", "")) for text in page.counts if text != "[c]"]
+    assert len(numbers) > 100
+    assert "[c]" in page.counts
+    assert all(number == 0 or number >= 11 for number in numbers)
+    labels = [int(text.replace(",", "")) for text in page.figures if re.fullmatch(r"[\d,]+", text)]
+    assert len(labels) > 10
+    assert all(number >= 11 for number in labels)
+    assert "[c]" in page.figures
+
+
+def test_the_same_inputs_give_the_same_bytes(maker: Any, large: Any, large_release: Any, tmp_path: Path) -> None:
+    shuffled = {name: frame.sample(fraction=1, shuffle=True, seed=5) for name, frame in large.facts.items()}
+    again = release(
+        dict(reversed(shuffled.items())),
+        large.person_map.reverse(),
+        month="2026-11",
+        quality=large.quality,
+        policy=maker.policy(),
+        agreements=maker.agreements()[::-1],
+        manifests=large.manifests,
+        party=maker.party,
+        out=tmp_path / "again",
+        today=maker.today,
+    )
+    names = sorted(p.relative_to(again.folder) for p in again.folder.rglob("*") if p.is_file())
+    assert len(names) > 20
+    for name in names:
+        assert (again.folder / name).read_bytes() == (large_release.folder / name).read_bytes(), name
+
+
+def test_summary_says_lists_overlaps_persons_and_estimate(small_release: Any, large_release: Any) -> None:
+    for summary in (small_release, large_release):
+        text = summary.text()
+        assert f"deduplicated persons: {summary.document.persons:,}" in text
+        assert f"{summary.document.estimate.low:,} to {summary.document.estimate.high:,}" in text
+    assert "[c]" in small_release.text()
+
+
+# --- the estimate
+
+
+def test_where_all_its_counts_are_published_an_estimate_is_printed_to_the_base(
+    maker: Any, large: Any, large_release: Any
+) -> None:
+    people = scoped_persons(large.facts, large.person_map, maker.policy())
+    exact = estimate(capture_histories(people, maker.lists), lists=maker.lists, referrals=[("dcf", "pohsey")])
+    said = large_release.document.estimate
+    assert (said.status, said.range_rounded_to) == ("estimated", 10)
+    assert said.low == exact.verdict.low // 10 * 10
+    assert said.high == -(-exact.verdict.high // 10) * 10
+    by_method = {entry.method: entry for entry in said.methods}
+    for result in exact.results:
+        entry = by_method[result.method]
+        assert abs(entry.n_hat - result.n_hat) <= 5
+        assert entry.lower <= result.lower <= result.upper <= entry.upper
+        for name, values in places(exact)[result.method]:
+            assert large_release.count(name, *values) is not None
+
+
+def test_where_its_counts_are_withheld_only_a_coarse_range_is_printed(
+    maker: Any, small: Any, small_release: Any
+) -> None:
+    said = small_release.document.estimate
+    assert said.status == "estimated"
+    assert small_release.count("systems", "2") is None
+    assert said.range_rounded_to > 10
+    assert {m.method for m in said.methods if m.n_hat is not None} <= {"independence", "stepwise"}
+    people = scoped_persons(small.facts, small.person_map, maker.policy())
+    tables = build_tables(people, maker.lists)
+    exact = estimate(capture_histories(people, maker.lists), lists=maker.lists, referrals=[("dcf", "pohsey")])
+    once, twice = map(int, exact.table.frequencies[:2])
+    same = verdict_at(exact, FAMILIES, once, twice)
+    assert (same.low, same.high, same.reason) == (exact.verdict.low, exact.verdict.high, exact.verdict.reason)
+    # To know the two numbers exactly would give a handful away, to know nothing of them does not.
+    reader = _Reader(tables, protected_tables(small_release.document), 11)
+    assert not reader.learns_nothing(Box((once, once), (twice, twice)))
+    assert reader.learns_nothing(Box((1, people.height), (1, people.height)))
+
+
+def test_the_box_prints_the_same_everywhere_and_cannot_be_wider() -> None:
+    def prints(once: int, twice: int) -> int:
+        return (once * 3 + twice) // 50
+
+    box = widest_box(prints, 40, 20, 100, 30)
+    inside = {prints(x, y) for x in range(box.once[0], box.once[1] + 1) for y in range(box.twice[0], box.twice[1] + 1)}
+    assert inside == {prints(40, 20)}
+    assert box.once[0] <= 40 <= box.once[1] and box.twice[0] <= 20 <= box.twice[1]
+    assert prints(box.once[1] + 1, box.twice[1]) != prints(40, 20)
+    assert prints(box.once[0] - 1, box.twice[0]) != prints(40, 20)
+
+
+def test_a_refusal_has_a_reason_that_bounds_no_withheld_count(maker: Any, tmp_path: Path) -> None:
+    made = maker.world(400, 4, {"mpd": 0.5, "dcf": 0.02, "pohsey": 0.02, "medical": 0.01})
+    people = scoped_persons(made.facts, made.person_map, maker.policy())
+    exact = estimate(capture_histories(people, maker.lists), lists=maker.lists)
+    assert exact.verdict.status == "refused"
+    summary = maker.release(made, tmp_path / "refused")
+    said = summary.document.estimate
+    assert (said.status, said.reason, said.low, said.high) == ("refused", TOO_WEAK, None, None)
+    assert all(m.n_hat is None and m.lower is None and m.upper is None for m in said.methods)
+    report = (summary.folder / "report.html").read_text(encoding="utf-8")
+    assert '<p class="big" id="estimate">no number</p>' in report
+    assert said.words in report
+    for path in summary.folder.rglob("*"):
+        assert path.is_dir() or "fewer than ten" not in path.read_text(encoding="utf-8")
+    assert "no number is defensible" in summary.text()
+
+
+# --- permission
+
+
+def refuses(maker: Any, world: Any, out: Path, **changes: Any) -> NotPermittedError:
+    with pytest.raises(NotPermittedError) as caught:
+        maker.release(world, out / "release", **changes)
+    assert list(out.iterdir()) == []
+    return caught.value
+
+
+def test_an_expired_agreement_refuses(maker: Any, small: Any, tmp_path: Path) -> None:
+    expired = [maker.agreement(n, ends="2026-11-21" if n == "dcf" else "2028-12-31") for n in maker.lists]
+    assert refuses(maker, small, tmp_path, agreements=expired).reason == "no-agreement"
+
+
+def test_sources_agreements_and_policy_must_match(maker: Any, small: Any, tmp_path: Path) -> None:
+    error = refuses(maker, small, tmp_path, agreements=maker.agreements()[1:])
+    assert error.problems == ("list mpd: no agreement",)
+    error = refuses(maker, small, tmp_path, policy=maker.policy(lists=maker.lists[:3]))
+    assert "source medical: not a list of the policy" in error.problems
+    error = refuses(maker, small, tmp_path, policy=maker.policy(lists=(*maker.lists, "da")))
+    assert set(error.problems) == {"list da: no agreement", "list da: no batch"}
+    error = refuses(maker, small, tmp_path, policy=maker.policy(project="racine"))
+    assert "source mpd: agreement of another project" in error.problems
+
+
+def test_a_fact_that_is_not_agreed_refuses(maker: Any, small: Any, tmp_path: Path) -> None:
+    narrow = [maker.agreement(n, facts=["month", "age"]) if n == "mpd" else maker.agreement(n) for n in maker.lists]
+    error = refuses(maker, small, tmp_path, agreements=narrow)
+    assert "source mpd: 'race' is not an agreed fact" in error.problems
+    counts = [maker.agreement(n, mode="aggregate") if n == "mpd" else maker.agreement(n) for n in maker.lists]
+    assert "source mpd: the agreement allows counts only" in refuses(maker, small, tmp_path, agreements=counts).problems
+
+
+def test_the_strictest_floor_holds(maker: Any, large: Any, tmp_path: Path) -> None:
+    strict = [maker.agreement(n, floor=15) if n == "pohsey" else maker.agreement(n) for n in maker.lists]
+    summary = maker.release(large, tmp_path / "release", agreements=strict)
+    counts = [cell.count for entry in summary.document.tables for cell in entry.cells]
+    assert summary.document.floor == 15
+    assert all(count is None or count == 0 or count >= 15 for count in counts)
+
+
+# --- whole or not at all
+
+
+def test_what_is_there_is_never_overwritten(maker: Any, small: Any, tmp_path: Path) -> None:
+    (tmp_path / "release").mkdir()
+    (tmp_path / "release" / "notes.txt").write_text("mine")
+    with pytest.raises(ReleaseError) as caught:
+        maker.release(small, tmp_path / "release")
+    assert caught.value.reason == "exists"
+    assert [p.name for p in tmp_path.rglob("*")] == ["release", "notes.txt"]
+
+
+def test_a_failure_leaves_nothing(maker: Any, small: Any, tmp_path: Path) -> None:
+    with pytest.raises(EstimateError):
+        release(
+            small.facts,
+            small.person_map.head(10),
+            month="2026-11",
+            quality=small.quality,
+            policy=maker.policy(),
+            agreements=maker.agreements(),
+            manifests=small.manifests,
+            party=maker.party,
+            out=tmp_path / "release",
+            today=maker.today,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- earlier releases
+
+
+def test_a_later_release_does_not_show_small_differences(
+    maker: Any, large: Any, large_release: Any, tmp_path: Path
+) -> None:
+    gone = large.person_map.filter(pl.col("source") == "mpd").get_column("pseudonym").sort().head(6)
+    later = maker.world(2500, 1)
+    later.facts["mpd"] = later.facts["mpd"].filter(~pl.col("pseudonym").is_in(gone.implode()))
+    later.person_map = later.person_map.filter(~pl.col("pseudonym").is_in(gone.implode()))
+    previous = earlier_releases(large_release.folder.parent, "milwaukee")
+    assert previous == [large_release.folder]
+    summary = maker.release(later, tmp_path / "later", month="2026-12", previous=previous)
+    before, now = protected_tables(large_release.document), protected_tables(summary.document)
+    assert compare_releases(before, now, floor=11) == []
+    first, second = true_counts(maker, large), true_counts(maker, later)
+    hidden = [
+        place
+        for place, count in second.items()
+        if count >= 11 and 0 < abs(count - first[place]) < 11 and large_release.count(place[0], *place[1]) is not None
+    ]
+    assert len(hidden) > 10  # there was something to hide
+    assert all(summary.count(name, *values) is None for name, values in hidden)
+
+
+def test_another_scope_of_the_same_period_is_refused(
+    maker: Any, small: Any, small_release: Any, tmp_path: Path
+) -> None:
+    scope = {"first_month": "2013-01", "last_month": "2016-11", "max_age": 25, "jurisdiction": "City of Milwaukee"}
+    with pytest.raises(ReleaseError) as caught:
+        maker.release(small, tmp_path / "release", policy=maker.policy(scope=scope), previous=[small_release.folder])
+    assert caught.value.reason == "overlapping-scope"
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- scope
+
+
+def test_scope_drops_other_places_and_keeps_unknown_ones(maker: Any) -> None:
+    events = pl.DataFrame(
+        {
+            "month": ["2014-01"] * 3 + ["2017-01"],
+            "age": [20, 20, 20, 20],
+            "jurisdiction": ["City of Milwaukee", None, "elsewhere", None],
+        }
+    )
+    kept = in_scope(events, maker.policy().scope)
+    assert kept.get_column("jurisdiction").to_list() == ["City of Milwaukee", None]
+
+
+def test_referrals_are_pairs_of_lists_at_hand(maker: Any) -> None:
+    agreed = {
+        a.source: a
+        for a in [maker.agreement("dcf", refers_to=["pohsey", "da"]), maker.agreement("pohsey", refers_to=["dcf"])]
+    }
+    assert referrals(agreed) == [("dcf", "pohsey")]

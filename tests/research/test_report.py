@@ -1,0 +1,132 @@
+"""The report: one page that needs nothing else, made from the public document alone, readable by everybody."""
+
+from __future__ import annotations
+
+from collections import Counter
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from linkage.research.figures import draw_all
+from linkage.research.report import render_report
+from linkage.research.verify import read_release
+
+VOID = {"meta", "br"}
+
+
+class Page(HTMLParser):
+    """Checks nesting and collects what the tests look at."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str, str | None]] = []
+        self.captions = 0
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes += [(tag, name, value) for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def text(small_release: Any) -> str:
+    return (small_release.folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(text: str) -> Page:
+    return Page(text)
+
+
+def test_the_page_has_no_script_and_refers_to_nothing_outside(page: Page, text: str) -> None:
+    assert page.tags["script"] == page.tags["link"] == page.tags["iframe"] == page.tags["img"] == 0
+    for tag, name, value in page.attributes:
+        assert name not in ("src", "srcset", "action", "data") and not name.startswith("on"), (tag, name)
+        if name.endswith("href"):
+            assert value is not None and value.startswith("#"), (tag, value)
+    assert "http:" not in text and "https:" not in text and "@import" not in text
+    assert "url(" not in text.replace("url(#", "")
+
+
+def test_ids_are_unique_and_every_reference_has_its_target(page: Page, text: str) -> None:
+    ids = Counter(value for _, name, value in page.attributes if name == "id")
+    assert [value for value, count in ids.items() if count > 1] == []
+    targets = {value[1:] for _, name, value in page.attributes if name.endswith("href") and value}
+    assert targets <= set(ids)
+    assert {value for _, name, value in page.attributes if name == "aria-labelledby"} <= set(ids)
+
+
+def test_tables_have_captions_and_scopes_and_figures_have_words(page: Page) -> None:
+    assert page.tags["table"] == page.tags["caption"] > 15
+    scopes = [value for tag, name, value in page.attributes if tag == "th" and name == "scope"]
+    assert len(scopes) == page.tags["th"]
+    assert set(scopes) == {"col", "row"}
+    labels = [value for tag, name, value in page.attributes if tag == "svg" and name == "aria-label"]
+    assert len(labels) == page.tags["svg"] == page.tags["figure"] == 5
+    assert all(label and len(label) > 40 for label in labels)
+    assert ("html", "lang", "en") in page.attributes
+    assert page.tags["h1"] == 1
+
+
+def test_the_report_is_made_from_the_public_document_alone(small_release: Any, text: str) -> None:
+    assert render_report(read_release(small_release.folder)) == text
+
+
+def test_headline_policy_agreements_and_limits_are_said(small_release: Any, text: str) -> None:
+    document = small_release.document
+    assert f'id="persons">{document.persons:,}<' in text
+    assert f'id="estimate">{document.estimate.low:,} to {document.estimate.high:,}<' in text
+    assert "No count from 1 to 10 is shown" in text
+    assert "the output checker" in text
+    for source in document.sources:
+        assert source.ends in text
+    assert "research agreement &lt;of counsel&gt;" in text  # what a contract file says is text, never markup
+    assert "<of counsel>" not in text
+    assert "0.98 (0.97 to 1.00)" in text
+
+
+def test_withheld_counts_are_drawn_as_stubs_of_one_length(small_release: Any) -> None:
+    drawings = {drawing.name: drawing for drawing in draw_all(small_release.document)}
+    assert drawings["systems"].svg.count(">[c]</text>") == 4
+    assert "known to 2 systems: withheld" in drawings["systems"].words
+    assert "withheld" in drawings["overlaps"].words
+
+
+def test_a_refusal_is_said_in_words_and_draws_no_estimate(small_release: Any) -> None:
+    document = small_release.document
+    refused = document.estimate.model_copy(
+        update={
+            "status": "refused",
+            "reason": "too-few-lists",
+            "words": "too few lists & no more",
+            "low": None,
+            "high": None,
+        }
+    )
+    page = render_report(document.model_copy(update={"estimate": refused, "persons": None}))
+    Page(page)
+    assert 'id="estimate">no number<' in page
+    assert "too few lists &amp; no more" in page
+    assert "Estimates by method" not in page
+    assert 'id="persons"><abbr' in page
+
+
+def test_nothing_depends_on_when_it_was_drawn(small_release: Any, text: str) -> None:
+    first, second = draw_all(small_release.document), draw_all(small_release.document)
+    assert first == second
+    assert all("<metadata" not in drawing.svg for drawing in first)
+    assert "matplotlib" not in text.lower()

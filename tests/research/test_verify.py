@@ -1,0 +1,168 @@
+"""A release that was touched in any way does not verify."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linkage.errors import ReleaseError
+from linkage.exchange import create_party, load_party
+from linkage.exchange.canonical import dump, encode_bytes
+from linkage.research.bundle import PURPOSE, signed_message
+from linkage.research.verify import read_release, verify_release
+
+
+@pytest.fixture
+def copy(large_release: Any, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(large_release.folder, tmp_path / "copy"))
+
+
+def resign(folder: Path, party: Any) -> None:
+    """Sign a changed folder again, as its own signer could."""
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    for entry in manifest["files"]:
+        content = (folder / entry["path"]).read_bytes()
+        entry["sha256"], entry["size"] = hashlib.sha256(content).hexdigest(), len(content)
+    raw = dump(manifest) + b"\n"
+    (folder / "manifest.json").write_bytes(raw)
+    (folder / "manifest.sig").write_bytes(encode_bytes(party.sign(PURPOSE, signed_message(raw))).encode() + b"\n")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def test_a_release_verifies_with_and_without_its_signer_pinned(maker: Any, large_release: Any) -> None:
+    pinned = verify_release(large_release.folder, maker.party.public)
+    assert pinned.ok and pinned.pinned and len(pinned.passed) == 5
+    loose = verify_release(large_release.folder, None)
+    assert loose.ok and not loose.pinned
+    assert loose.key_id == maker.party.key_id
+
+
+def test_a_changed_byte_in_any_file_fails(maker: Any, copy: Path) -> None:
+    assert len(names(copy)) > 20
+    for name in names(copy):
+        path = copy / name
+        content = path.read_bytes()
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+        assert not verify_release(copy, maker.party.public, audit_tables=False).ok, name
+        assert not verify_release(copy, None, audit_tables=False).ok, name
+        path.write_bytes(content + b"\n")
+        assert not verify_release(copy, maker.party.public, audit_tables=False).ok, name
+        path.unlink()
+        assert not verify_release(copy, maker.party.public, audit_tables=False).ok, name
+        path.write_bytes(content)
+    assert verify_release(copy, maker.party.public, audit_tables=False).ok
+
+
+def test_an_extra_file_folder_or_link_fails(maker: Any, copy: Path) -> None:
+    (copy / "tables" / "more.csv").write_text("x")
+    assert not verify_release(copy, maker.party.public, audit_tables=False).ok
+    (copy / "tables" / "more.csv").unlink()
+    (copy / "empty").mkdir()
+    assert not verify_release(copy, maker.party.public, audit_tables=False).ok
+    (copy / "empty").rmdir()
+    (copy / "report.html").rename(copy.parent / "report.html")
+    (copy / "report.html").symlink_to(copy.parent / "report.html")
+    report = verify_release(copy, maker.party.public, audit_tables=False)
+    assert report.problems == ("report.html: absent, or not a regular file",)
+
+
+def test_another_signer_fails_only_where_the_signer_is_pinned(maker: Any, copy: Path, tmp_path: Path) -> None:
+    other = load_party(create_party(tmp_path / "other", "analysis")[0])
+    manifest = json.loads((copy / "manifest.json").read_bytes())
+    public = other.public
+    manifest["signer"] = {
+        "name": public.name,
+        "key_id": public.key_id,
+        "signing": encode_bytes(public.signing),
+        "mlkem768": encode_bytes(public.mlkem768),
+        "x25519": encode_bytes(public.x25519),
+    }
+    (copy / "manifest.json").write_bytes(dump(manifest) + b"\n")
+    resign(copy, other)
+    assert verify_release(copy, None, audit_tables=False).ok
+    report = verify_release(copy, maker.party.public, audit_tables=False)
+    assert report.problems == ("signed by another party than the one given",)
+    manifest["signer"]["key_id"] = maker.party.key_id
+    (copy / "manifest.json").write_bytes(dump(manifest) + b"\n")
+    resign(copy, other)
+    assert verify_release(copy, None, audit_tables=False).problems == (
+        "the key id in the manifest is not that of its keys",
+    )
+
+
+def test_a_signature_for_another_purpose_fails(maker: Any, copy: Path) -> None:
+    raw = (copy / "manifest.json").read_bytes()
+    signature = maker.party.sign("receipt", signed_message(raw))
+    (copy / "manifest.sig").write_bytes(encode_bytes(signature).encode() + b"\n")
+    assert verify_release(copy, None).problems == ("the signature is not over this manifest",)
+
+
+def test_a_manifest_that_is_not_canonical_fails(maker: Any, copy: Path) -> None:
+    manifest = json.loads((copy / "manifest.json").read_bytes())
+    raw = json.dumps(manifest, indent=1).encode() + b"\n"
+    (copy / "manifest.json").write_bytes(raw)
+    signature = maker.party.sign(PURPOSE, signed_message(raw))
+    (copy / "manifest.sig").write_bytes(encode_bytes(signature).encode() + b"\n")
+    assert not verify_release(copy, maker.party.public).ok
+
+
+def test_a_csv_that_differs_from_the_document_fails_though_it_is_signed(maker: Any, copy: Path) -> None:
+    path = copy / "tables" / "years.csv"
+    path.write_bytes(path.read_bytes().replace(b"published", b"suppressed", 1))
+    resign(copy, maker.party)
+    assert verify_release(copy, maker.party.public).problems == ("tables/years.csv: differs from release.json",)
+
+
+def change(folder: Path, party: Any, table: str, values: list[str], count: int | None) -> None:
+    """Change one cell in the document and its CSV file, and sign."""
+    document = json.loads((folder / "release.json").read_bytes())
+    entry = next(entry for entry in document["tables"] if entry["name"] == table)
+    cell = next(cell for cell in entry["cells"] if cell["values"] == values)
+    old = ",".join([*values, "" if cell["count"] is None else str(cell["count"]), cell["status"]])
+    status = "suppressed" if count is None else "zero" if count == 0 else "published"
+    cell["count"], cell["status"] = count, status
+    new = ",".join([*values, "" if count is None else str(count), status])
+    (folder / "release.json").write_bytes((json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+    path = folder / "tables" / f"{table}.csv"
+    text = path.read_text(encoding="utf-8")
+    assert f"\n{old}\n" in text
+    path.write_text(text.replace(f"\n{old}\n", f"\n{new}\n"), encoding="utf-8")
+    resign(folder, party)
+
+
+def test_a_count_below_the_floor_fails_though_it_is_signed(maker: Any, copy: Path) -> None:
+    change(copy, maker.party, "sex", ["transgender_female", "believed"], 3)
+    report = verify_release(copy, maker.party.public)
+    assert report.problems == ("table sex: a count below the floor",)
+
+
+def test_counts_that_give_a_withheld_one_away_fail_though_they_are_signed(
+    maker: Any, small_release: Any, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(small_release.folder, tmp_path / "copy"))
+    assert verify_release(folder, maker.party.public).ok
+    # All but one cell of a row that adds up to its margin.
+    entry = next(entry for entry in small_release.document.tables if entry.name == "systems")
+    assert [cell.count for cell in entry.cells[:4]] == [None] * 4
+    total = small_release.document.persons
+    for size, count in (("1", total - 60), ("2", 40), ("3", 13)):
+        change(folder, maker.party, "systems", [size], count)
+    report = verify_release(folder, maker.party.public)
+    assert not report.ok
+    assert any("computed" in problem or "systems" in problem or "contradict" in problem for problem in report.problems)
+
+
+def test_what_is_no_release_is_told_so(maker: Any, tmp_path: Path) -> None:
+    assert not verify_release(tmp_path, None).ok
+    assert not verify_release(tmp_path / "nowhere", None).ok
+    with pytest.raises(ReleaseError):
+        read_release(tmp_path)
