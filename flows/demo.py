@@ -57,6 +57,7 @@ def run_demo(out: Path, seed: int) -> None:
     from linkage.lab.population import MILWAUKEE, draw_population
 
     month = require_month(None)
+    say(f"demo in {out}; a few minutes, of which half a minute for an embedded Prefect server to start")
     with working("drawing a population") as now:
         manifest = draw_population(MILWAUKEE, seed, out / "population")
         say(f"drawn: synthetic population, seed {seed}; nobody in it exists")
@@ -68,6 +69,7 @@ def run_demo(out: Path, seed: int) -> None:
             sealed = encode(str(extracts[source]), source, month, str(out / source / "linkage.toml"))
             say(f"sealed by {source}: {sealed['records']} persons, {sealed['events']} contacts")
             _carry(Path(sealed["batch"]), out / "county" / "hub" / "inbox")
+        say("county: taking in, linking, counting, estimating, protecting, releasing")
         now("county: taking in, linking, counting, estimating, protecting, releasing")
         released = monthly(month, str(out / "county" / "linkage.toml"))
     _show(Path(released["release"]), json.loads((out / "population" / "truth" / "summary.json").read_text("utf-8")))
