@@ -19,8 +19,9 @@ from linkage.hub.kernels import MISSING, count_distances, emit_candidates, pair_
 __all__ = ["LEVELS", "Candidates", "compare"]
 
 TAILS = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4, 5e-5, 2e-5, 1e-5, 5e-6)
-"""Tail quantiles of unlike pairs at which levels are cut; nearer pairs fall into equal steps of distance."""
-NEAR_STEPS = 8
+"""Tail quantiles of unlike pairs at which levels are cut; nearer pairs fall into steps of distance
+that widen with nearness, because chance agreement dies out fastest just beyond the last cut."""
+NEAR_STEPS = 12
 LEVELS = len(TAILS) + NEAR_STEPS + 1
 
 _LEAST = 20  # unlike pairs below a cut, fewer of which would make the cut a matter of chance
@@ -98,7 +99,7 @@ def compare(encoded: Encoded, *, seed: int = 0) -> Candidates:
     while True:
         found = emit_candidates(
             encoded.words, encoded.width, encoded.classes, encoded.strata, level_of, weight_of, threshold,
-            plan.spans, plan.own, plan.own_spans, plan.sampled, plan.main, capacity, threads,
+            plan.spans, plan.own, plan.own_spans, encoded.record, plan.sampled, capacity, threads,
         )  # fmt: skip
         if found[4].max() <= capacity:
             break
@@ -113,7 +114,7 @@ class _Plan:
     """Which rows are compared with which."""
 
     spans: NDArray[np.int64]  # (rows, 2) rows it may be linked to
-    own: NDArray[np.int64]  # samples of main rows, one source after the other
+    own: NDArray[np.int64]  # rows of sampled records, one source after the other
     own_spans: NDArray[np.int64]  # (rows, 2) the part of `own` that is of the row's own source
     sampled: NDArray[np.bool_]
     main: NDArray[np.bool_]
@@ -146,7 +147,8 @@ def _plan(encoded: Encoded, rng: np.random.Generator) -> _Plan:
         else:
             spans[block] = (firsts[s + 1], rows)
             unlike += _sampled_pairs(len(mains), min(len(mains), _OWN))
-        sample = np.sort(rng.choice(mains, min(len(mains), _OWN), replace=False))
+        chosen = rng.choice(encoded.record[mains], min(len(mains), _OWN), replace=False)
+        sample = firsts[s] + np.flatnonzero(np.isin(encoded.record[block], chosen))
         sampled[sample] = True
         own.append(sample)
         own_spans[block] = (at, at + len(sample))
@@ -197,12 +199,12 @@ def _cut_levels(histogram: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArra
             own = histogram[number, stratum]
             used = own if own.sum() >= _FEW else pooled
             level_of[number, stratum] = cut_distances(used)
-            counts[number, stratum] = np.bincount(level_of[number, stratum], weights=used, minlength=LEVELS)
+            counts[number, stratum] = _unlike_by_level(used, level_of[number, stratum])
     return level_of, counts
 
 
 def cut_distances(histogram: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return the level of each distance: 0 is far; then the deepest tail quantile reached; then equal steps to 0."""
+    """Return the level of each distance: 0 is far; then the deepest tail quantile reached; then steps down to 0."""
     distance = np.arange(len(histogram))
     level = np.zeros(len(histogram), np.uint8)
     below = np.cumsum(histogram)
@@ -213,10 +215,27 @@ def cut_distances(histogram: NDArray[np.int64]) -> NDArray[np.uint8]:
         deepest = int(np.searchsorted(below, share * below[-1]))
         level[distance <= deepest] = number + 1
     for step in range(NEAR_STEPS - 1, -1, -1):
-        edge = round(deepest * step / NEAR_STEPS)
+        edge = round(deepest * (1 - (1 - step / NEAR_STEPS) ** 2))
         if edge < deepest:
             level[distance <= edge] = len(TAILS) + NEAR_STEPS - step
     return level
+
+
+def _unlike_by_level(histogram: NDArray[np.int64], level: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Count unlike pairs by level; where there are none left, say how few were to be expected.
+
+    Beyond the deepest cut the tail is carried on exponentially, at the pace at which it fell to there.
+    """
+    counts = np.bincount(level, weights=histogram, minlength=LEVELS)
+    below = np.cumsum(histogram).astype(float)
+    deepest = int(np.flatnonzero(level <= len(TAILS)).min()) - 1
+    if deepest < 0 or below[deepest] < 1:
+        return np.maximum(counts, 0.5)
+    wider = int(np.searchsorted(below, 8 * below[deepest]))
+    pace = np.log(max(below[wider], 2 * below[deepest]) / below[deepest]) / max(wider - deepest, 1)
+    tail = below[deepest] * np.exp(-pace * (deepest - np.arange(-1, deepest + 1)))
+    expected = np.bincount(level[: deepest + 1], weights=np.diff(tail), minlength=LEVELS)
+    return np.maximum(counts, np.clip(expected, 1e-6, 0.5))
 
 
 def _tail_share(counts: NDArray[np.float64]) -> NDArray[np.float64]:

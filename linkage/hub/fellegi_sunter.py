@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import correlate1d
 
 from linkage.hub.compare import Candidates
 from linkage.hub.encoded import Encoded
@@ -29,6 +30,7 @@ _START = 0.05  # share of false pairs, judged by unlike pairs, up to which pairs
 _GATE = 0.10  # the same share above which the data show no links at all
 _LEAST = 30  # unlike pairs beyond which their tail is extrapolated
 _REFITS = 4
+_KERNEL = np.array([1, 2, 3, 4, 3, 2, 1]) / 16
 _POOL = 30.0  # pairs by which a stratum's m leans on the pooled m
 _SPREAD = 2.0  # pairs spread evenly over the levels
 _ROUNDS = 100
@@ -46,8 +48,6 @@ class Fit:
         float64, shape (pairs,): match weight, natural log of the likelihood ratio.
     probability
         float64, shape (pairs,): posterior probability of a match.
-    link
-        bool, shape (pairs,): the pairs to be linked, see :func:`_decide`.
     matches
         float64, shape (sources, sources): expected number of matching pairs, upper triangle.
     m, u
@@ -64,7 +64,6 @@ class Fit:
     pair: NDArray[np.int64]
     weight: Floats
     probability: Floats
-    link: NDArray[np.bool_]
     matches: Floats
     m: Floats
     u: Floats
@@ -111,32 +110,35 @@ def fit(encoded: Encoded, candidates: Candidates) -> Fit:
     """
     repeats = np.zeros(0, np.int64)
     problem = _problem(encoded, candidates, repeats, candidates.score)
-    u = (candidates.unlike_counts + 0.5) / (candidates.unlike_counts + 0.5).sum(axis=2, keepdims=True)
+    u = candidates.unlike_counts / candidates.unlike_counts.sum(axis=2, keepdims=True)
     fixed = -candidates.commonness.sum(axis=1) - candidates.chance
     start = _start(problem, candidates.score)
     m = _learn_m(candidates.levels[start], candidates.strata[start], np.ones(len(start)), u)
     rounds = 0
+    probability = np.zeros(len(candidates.score))
+    probability[start] = 1.0
     for _ in range(_REFITS):
         total = _weights(candidates.levels, candidates.strata, m, u) + fixed
-        levels, tail, height = _calibrate(problem, candidates.unlike_pairs, total)
+        levels, tail, height = _calibrate(problem, candidates.unlike_pairs, total, probability)
         found = _maximise(problem, levels, tail, -height, _start(problem, total))
         rounds += found.rounds
+        probability = np.zeros(len(total))
+        probability[problem.linkable] = found.probability
         likely = np.flatnonzero(found.probability > 1e-4)
         share = found.probability[likely]
         chosen = np.flatnonzero(problem.linkable)[likely]
         m = _learn_m(candidates.levels[chosen], candidates.strata[chosen], share, u)
         problem = _problem(encoded, candidates, _find_repeats(candidates, levels, found.m, tail), total)
     shown = _links_shown(problem, total)
-    probability, matches = found.probability, found.matches
+    posterior, matches = found.probability, found.matches
     if not shown:
-        probability, matches = np.zeros_like(probability), np.zeros_like(matches)
+        posterior, matches = np.zeros_like(posterior), np.zeros_like(matches)
     pair = np.flatnonzero(problem.linkable)
     number = len(encoded.sources)
     return Fit(
         pair=pair,
         weight=found.weight[pair],
-        probability=probability,
-        link=_decide(problem, probability),
+        probability=posterior,
         matches=matches.reshape(number, number),
         m=m,
         u=u,
@@ -208,24 +210,6 @@ def _find_repeats(candidates: Candidates, levels: NDArray[np.uint8], m: Floats, 
     return repeats
 
 
-def _decide(problem: _Problem, probability: Floats) -> NDArray[np.bool_]:
-    """Link pairs that are more likely matches than not, and of near-equal ones the best.
-
-    A person who stands in a source under two numbers gives two pairs that share one probability, each below one half,
-    though that the person is there is as good as certain. So a pair is also a link if one of its records is as good
-    as certain to have a partner in the other source and this is one of two or three near-equal ones. The source rule
-    then lets only the best of them in.
-    """
-    pair = np.flatnonzero(problem.linkable)
-    sure = np.zeros(len(pair), np.bool_)
-    for slots in (problem.left[pair], problem.right[pair]):
-        limited = slots >= 0
-        total = np.bincount(slots[limited], weights=probability[limited], minlength=1)
-        sure |= limited & (total[np.maximum(slots, 0)] > 0.9)
-    result: NDArray[np.bool_] = (probability > 0.5) | (sure & (probability > 0.3))
-    return result
-
-
 def _false_shares(problem: _Problem, score: Floats) -> tuple[NDArray[np.int64], Floats]:
     """Let linkable and unlike pairs compete one-to-one; return the linkable winners and the false share down to each.
 
@@ -278,7 +262,7 @@ def _maximise(
     place = np.empty(len(problem.linkable), np.int64)
     place[chosen] = np.arange(len(chosen))
     stand_in = place[problem.twin[chosen]]
-    m = _learn_m(levels[start], strata[start], np.ones(len(start)), u)
+    m = _learn_m(levels[start], strata[start], np.ones(len(start)), u, smooth=True)
     matches = np.bincount(problem.pair_of[start], minlength=len(problem.first)).astype(float)
     probability = np.zeros(len(chosen))
     rounds = 0
@@ -293,7 +277,7 @@ def _maximise(
         probability = probability[stand_in]
         before, matches = matches, np.bincount(pair_of, weights=probability, minlength=len(problem.first))
         likely = np.flatnonzero(probability > 1e-5)
-        m = _learn_m(levels[chosen[likely]], strata[chosen[likely]], probability[likely], u)
+        m = _learn_m(levels[chosen[likely]], strata[chosen[likely]], probability[likely], u, smooth=True)
         if rounds > 15 and np.abs(matches - before).sum() < 0.1 + 2e-4 * matches.sum():
             break
     return _Estimate(weight, probability, matches, m, rounds)
@@ -316,14 +300,22 @@ def _weights(levels: NDArray[np.uint8], strata: NDArray[np.uint8], m: Floats, u:
     return total
 
 
-def _learn_m(levels: NDArray[np.uint8], strata: NDArray[np.uint8], share: Floats, u: Floats) -> Floats:
-    """Estimate m from weighted pairs; strata lean on the pooled filter, and m over u never falls with nearness."""
+def _learn_m(
+    levels: NDArray[np.uint8], strata: NDArray[np.uint8], share: Floats, u: Floats, *, smooth: bool = False
+) -> Floats:
+    """Estimate m from weighted pairs; strata lean on the pooled filter, and m over u never falls with nearness.
+
+    Where levels are even steps of one sum, m is smooth along them: an average over a decade of rarity on either side
+    keeps a handful of unlike pairs that chance put into one level from passing for matches.
+    """
     filters, number, size = u.shape
     m = np.empty_like(u)
     for place in range(filters):
         there = levels[:, place] != MISSING
         cell = strata[there, place].astype(np.int64) * size + levels[there, place]
         counts = np.bincount(cell, weights=share[there], minlength=number * size).reshape(number, size)
+        if smooth:
+            counts = correlate1d(counts, _KERNEL, axis=1, mode="nearest")
         pooled = counts.sum(axis=0) + _SPREAD / size
         counts = counts + _POOL * pooled / pooled.sum() if number > 1 else pooled[None]
         for stratum in range(number):
@@ -345,12 +337,20 @@ def _never_falling(values: Floats, weights: Floats) -> Floats:
     return np.repeat([entry[0] for entry in level], [int(entry[2]) for entry in level])
 
 
-def _calibrate(problem: _Problem, unlike_pairs: float, total: Floats) -> tuple[NDArray[np.uint8], Floats, Floats]:
+def _calibrate(
+    problem: _Problem, unlike_pairs: float, total: Floats, probability: Floats
+) -> tuple[NDArray[np.uint8], Floats, Floats]:
     """Cut the sum of weights into levels by how rare it is among unlike pairs.
 
     Unlike pairs of one source tell how the sum falls off, beyond the last thirty of them by the exponential law that
     such sums follow: the few that lie further out are mostly people who stand in a source under two numbers. From how
-    high it falls may differ by pair of sources; that is read off where matches are too few to matter.
+    high it falls may differ by pair of sources: that is read off as near to the matches as they can be told apart,
+    where there are a few pairs for every match, less the matches themselves.
+
+    Parameters
+    ----------
+    probability
+        float64 (candidates,): probability of a match as known so far.
 
     Returns
     -------
@@ -360,16 +360,16 @@ def _calibrate(problem: _Problem, unlike_pairs: float, total: Floats) -> tuple[N
     """
     linkable = problem.linkable
     unlike = np.sort(total[problem.unlike])[::-1]
-    most = np.minimum(problem.first, problem.second)[problem.linkables > 0].sum()
-    share = float(np.clip(10 * most / problem.linkables.sum(), 1e-4, 0.05))
+    share = float(np.clip(4 * probability.sum() / problem.linkables.sum(), 20 * _LEAST / unlike_pairs, 0.05))
     base = float(unlike[min(int(share * unlike_pairs), len(unlike) - 1)])
     beyond = unlike[unlike > base]
     edges, tail = _tail_of(beyond - base, len(beyond) / unlike_pairs, float(total.max()) - base)
     levels = np.searchsorted(edges + base, total, side="right").astype(np.uint8)
     over = linkable & (total > base)
-    counts = np.bincount(problem.pair_of[over], minlength=len(problem.linkables))
-    rate = (counts + 1) / (problem.linkables + 1 / tail[1:].sum())
-    height = np.log(rate / tail[1:].sum())
+    others = np.bincount(problem.pair_of[over], weights=1 - probability[over], minlength=len(problem.linkables))
+    usual = problem.linkables * tail[1:].sum()
+    overall = max(others.sum(), 1.0) / usual.sum()
+    height = np.log((others + _POOL * overall) / (usual + _POOL))
     return levels[:, None], tail[None, None], np.where(linkable & (levels > 0), height[problem.pair_of], 0.0)
 
 
@@ -399,4 +399,6 @@ def _tail_of(beyond: Floats, share: float, reach: float) -> tuple[Floats, Floats
     further = further[: 1 + int((further < reach).sum())]
     edges = np.concatenate([edges, further])
     above = share * np.concatenate([above, few / count * np.exp(-rate * (further - far))])
-    return edges, np.concatenate([[1 - share], above[:-1] - above[1:], above[-1:]])
+    # Where weights tie, a level may hold no unlike pair: half of one keeps its weight finite.
+    tail = np.concatenate([above[:-1] - above[1:], above[-1:]]) + share * 1e-6
+    return edges, np.concatenate([[1 - tail.sum()], tail])

@@ -123,8 +123,8 @@ def emit_candidates(  # type: ignore[no-untyped-def]
     spans,
     own,
     own_spans,
+    record,
     sampled,
-    main,
     capacity,
     threads,
 ):
@@ -138,8 +138,8 @@ def emit_candidates(  # type: ignore[no-untyped-def]
     level_of : uint8 (filters, strata, bits + 1): level of a distance
     weight_of : float32 (filters, strata, bits + 1): minus log of the share of unlike pairs at least so close
     threshold : pairs whose weights sum to at least this are kept
+    record : int64 (rows,): record of each row
     sampled : bool (rows,): whether a row is itself in the sample of its source
-    main : bool (rows,): whether a row is the first of its record
     capacity : pairs a thread can keep
 
     Returns
@@ -147,7 +147,7 @@ def emit_candidates(  # type: ignore[no-untyped-def]
     left, right : int32 (threads, capacity)
     levels, kept_strata : uint8 (threads, capacity, filters)
     kept : int64 (threads,): pairs found; above ``capacity`` some were lost
-    counts : int32 (rows, filters, levels): own-source partners of a row by level
+    counts : int32 (rows, filters, levels): own-source rows by level
     """
     rows = words.shape[0]
     filters = words.shape[1] // width
@@ -171,13 +171,13 @@ def emit_candidates(  # type: ignore[no-untyped-def]
         for i in range(first, last):
             for place in range(own_spans[i, 0], own_spans[i, 1]):
                 j = own[place]
-                if i == j:
+                if record[i] == record[j]:
                     continue
                 total = _levels(words, width, classes, strata, level_of, weight_of, i, j, level, stratum)
                 for number in range(filters):
                     if level[number] != MISSING:
                         counts[i, number, level[number]] += 1
-                if total >= threshold and main[i] and (i < j or not sampled[i]):
+                if total >= threshold and (i < j or not sampled[i]):
                     if kept[thread] < capacity:
                         at = kept[thread]
                         left[thread, at], right[thread, at] = i, j

@@ -145,6 +145,8 @@ def parse_whole_name(text: str, order: Literal["given family", "family, given"])
 
     A single word is a given name (a street name). Particles stay with the family name they precede.
     """
+    if "".join(_words(text)) in rules.words("name_placeholder"):
+        return WholeName(None, None, None)
     if order == "family, given":
         family, _, rest = text.partition(",")
         if not rest.strip():
