@@ -17,28 +17,21 @@ decomposable graphs, PNAS 97(22).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations, product
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
-from scipy.optimize import Bounds, LinearConstraint, milp
 
 from linkage.errors import ReleaseError
 from linkage.research.disclosure.cells import Cells, Key
+from linkage.research.disclosure.junction import cliques_of, tree_of
+from linkage.research.disclosure.program import Places, Program, Sums, Vector
 
 __all__ = ["Attacker"]
 
-Vector = npt.NDArray[np.float64]
-Places = npt.NDArray[np.int64]
-Sums: TypeAlias = sparse.csr_array
-
 _LARGEST = 50_000  # micro cells; beyond it the tables are tied too densely to be judged, and are refused
 _SLACK = 1e-6
-_NONE: Vector = np.zeros(0)
-_NODES = 2_000  # of one branch and bound: a limit that does not depend on the machine, unlike a time
 
 
 class Attacker:
@@ -65,7 +58,7 @@ class Attacker:
         scopes = [frozenset(attribute for attribute, _ in key) for key in self.keys]
         scopes += [frozenset(attribute for attribute, _ in key) for link in cells.links for _, key in link]
         self._domains = {name: {atom: i for i, atom in enumerate(atoms)} for name, atoms in cells.domains.items()}
-        self._cliques = _cliques(scopes)
+        self._cliques = cliques_of(scopes)
         sizes = [math.prod(len(self._domains[a]) for a in clique) for clique in self._cliques]
         if sum(sizes) > _LARGEST:
             raise ReleaseError(
@@ -78,6 +71,8 @@ class Attacker:
         self._never = [key for link in cells.links if len(link) == 1 for _, key in link]
         self._links = self._matrix([link for link in cells.links if len(link) > 1])
         self._shared, self._one, self._other = self._separators()
+        self._start: Vector | None = None
+        self._place = {key: i for i, key in enumerate(self.keys)}
 
     # The program
 
@@ -110,7 +105,7 @@ class Attacker:
         """Return the cells that neighbours in the junction tree share, as sums in the one and in the other."""
         keys: list[Key] = []
         sides: tuple[list[Places], list[Places]] = ([], [])
-        for pair in _tree(self._cliques):
+        for pair in tree_of(self._cliques):
             shared = sorted(set(self._cliques[pair[0]]) & set(self._cliques[pair[1]]))
             for atoms in product(*[self._domains[name] for name in shared]):
                 keys.append(frozenset((name, frozenset([atom])) for name, atom in zip(shared, atoms, strict=True)))
@@ -125,7 +120,10 @@ class Attacker:
         self._lower = np.array([lower.get(key, 0.0) for key in self.keys])
         self._upper = np.array([upper.get(key, np.inf) for key in self.keys])
         self._known = self._program(self._lower, self._upper)
-        self._start: Vector | None = None
+        if self._start is not None:
+            sums = self._sums @ self._start
+            if (sums < self._lower).any() or (sums > self._upper).any():
+                self._start = None  # a whole-number table of other knowledge
 
     def push(self, cells: Sequence[int], targets: Vector, *, up: bool) -> Vector | None:
         """Find a table that takes cells as far as the targets, or as near as all of them together go.
@@ -192,9 +190,28 @@ class Attacker:
         everything = list(range(len(self.keys)))
         return not self._known.broken and self.push(everything, np.zeros(len(everything)), up=True) is not None
 
+    def at_least(self, cell: int) -> float:
+        """Return a lower bound of a cell that needs no program: subtract published numbers. It may be too low."""
+        key = self.keys[cell]
+        return self._subtract(key, frozenset(attribute for attribute, _ in key))[0]
+
+    def _subtract(self, key: Key, attributes: frozenset[str]) -> tuple[float, float]:
+        """Bound the persons within some atoms as all persons less those outside, one attribute after the other."""
+        place = self._place.get(key)
+        low, high = (0.0, math.inf) if place is None else (self._lower[place], self._upper[place])
+        for attribute, atoms in key if low < high else ():
+            if attribute in attributes:
+                everybody = key - {(attribute, atoms)}
+                outside = everybody | {(attribute, frozenset(self._domains[attribute]) - atoms)}
+                whole = self._subtract(everybody, attributes - {attribute})
+                part = self._subtract(outside, attributes - {attribute})
+                low, high = max(low, whole[0] - part[1]), min(high, whole[1] - part[0])
+        return low, high
+
     def least(self, cell: int) -> int:
         """Return the lower bound of a cell, in whole numbers, from the linear relaxation."""
-        return math.ceil(self._known.least(*self._goal(cell, 1.0)) - _SLACK)
+        low = self._known.least(*self._goal(cell, 1.0))
+        return 0 if math.isinf(low) else math.ceil(low - _SLACK)
 
     def most(self, cell: int) -> int | None:
         """Return the upper bound of a cell, in whole numbers, from the linear relaxation; None is no bound."""
@@ -240,7 +257,7 @@ class Attacker:
         moved = answer[used.size :]
         return [int(movable[i]) for i in np.flatnonzero(moved[:count] + moved[count:] > _SLACK)]
 
-    def _program(self, lower: Vector, upper: Vector) -> _Program:
+    def _program(self, lower: Vector, upper: Vector) -> Program:
         """Write what is known as rows: bounded cells, neighbours that agree, links."""
         closed = np.zeros(int(self._offsets[-1]), dtype=np.bool_)
         for i in np.flatnonzero(upper == 0):
@@ -256,7 +273,7 @@ class Attacker:
         agree = (self._one - self._other)[np.flatnonzero(~told)]
         rows = sparse.vstack([self._sums[binding], one, other, agree, self._links], format="csr")
         zeros = np.zeros(agree.shape[0] + self._links.shape[0])
-        return _Program(
+        return Program(
             rows,
             np.concatenate([lower[binding], values, values, zeros]),
             np.concatenate([upper[binding], values, values, zeros]),
@@ -265,136 +282,8 @@ class Attacker:
         )
 
 
-class _Program:
-    """Rows over the variables, cut into parts that know nothing of each other."""
-
-    def __init__(self, rows: Sums, lower: Vector, upper: Vector, columns: Places, sums: Sums) -> None:
-        self._columns, self._width = columns, rows.shape[1]
-        self._rows, sums = rows[:, columns], sums[:, columns]
-        self._lower, self._upper = lower, upper
-        self.broken = bool((lower[np.diff(self._rows.indptr) == 0] > 0).any())
-        links = abs(sparse.vstack([self._rows, sums]))
-        graph = sparse.block_array([[None, links], [links.T, None]])
-        numbers = sparse.csgraph.connected_components(graph, directed=False)[1]
-        self._part_of_row, self.part_of_sum, self._part = np.split(numbers, np.cumsum([rows.shape[0], sums.shape[0]]))
-
-    def variables(self, part: int) -> Places:
-        """Return the variables of a part: none for a sum of nothing."""
-        chosen: Places = self._columns[self._part == part]
-        return chosen
-
-    def _restrict(self, used: Places) -> tuple[Sums, Vector, Vector]:
-        inside = np.searchsorted(self._columns, used)
-        chosen = np.flatnonzero(np.isin(self._part_of_row, self._part[inside]))
-        return self._rows[chosen][:, inside], self._lower[chosen], self._upper[chosen]
-
-    def least(self, used: Places, cost: Vector) -> float:
-        """Return the smallest value of a cost on the variables used; minus infinity where there is none."""
-        if not used.size:
-            return 0.0
-        rows, lower, upper = self._restrict(used)
-        found = milp(cost, bounds=Bounds(0, np.inf), constraints=LinearConstraint(rows, lower, upper))
-        return float(found.fun) if found.status == 0 else -math.inf
-
-    def solve(
-        self,
-        used: Places,
-        extra: sparse.sparray,
-        extra_bounds: tuple[Vector, Vector],
-        cost: Vector,
-        limit: Vector,
-        *,
-        whole: bool = False,
-    ) -> Vector | None:
-        """Minimise a cost over the variables used and helpers in [0, limit], with extra rows over both."""
-        rows, lower, upper = self._restrict(used)
-        matrix = sparse.vstack([sparse.hstack([rows, sparse.csr_array((rows.shape[0], limit.size))]), extra])
-        found = milp(
-            cost,
-            integrality=np.append(np.full(used.size, float(whole)), np.zeros(limit.size)),
-            bounds=Bounds(0, np.append(np.full(used.size, np.inf), limit)),
-            constraints=LinearConstraint(matrix, np.append(lower, extra_bounds[0]), np.append(upper, extra_bounds[1])),
-            options={"node_limit": _NODES, "mip_rel_gap": 0.02},
-        )
-        return None if found.x is None else np.asarray(found.x, dtype=np.float64)
-
-    def whole(self) -> Vector | None:
-        """Return some table in whole persons; over all variables, those that are closed at zero."""
-        found = np.zeros(self._width)
-        for part in np.unique(self._part):
-            used = self.variables(part)
-            answer = self.solve(
-                used, sparse.csr_array((0, used.size)), (_NONE, _NONE), np.zeros(used.size), _NONE, whole=True
-            )
-            if answer is None:
-                return None
-            found[used] = np.rint(answer)
-        return found
-
-    def near(self, used: Places, start: Vector, row: Sums, target: float, *, up: bool) -> Vector | None:
-        """Return the whole-number table nearest to another in which a sum is at the target or beyond.
-
-        The fewest persons moved is the easiest of all whole-number goals here: the corner of the relaxation that it
-        leads to moves few of them around short cycles, and is nearly always whole.
-        """
-        rows, lower, upper = self._restrict(used)
-        matrix = sparse.vstack([rows, row])
-        low = np.append(lower, target if up else -np.inf) - matrix @ start
-        high = np.append(upper, np.inf if up else target) - matrix @ start
-        for integrality in (0, 1):
-            found = milp(
-                np.ones(2 * used.size),
-                integrality=np.full(2 * used.size, integrality),
-                bounds=Bounds(0, np.append(np.full(used.size, np.inf), start)),
-                constraints=LinearConstraint(sparse.hstack([matrix, -matrix]), low, high),
-                options={"node_limit": _NODES, "mip_rel_gap": 0.5},
-            )
-            if found.x is None:
-                return None
-            answer = start + found.x[: used.size] - found.x[used.size :]
-            if np.abs(answer - np.rint(answer)).max(initial=0.0) <= _SLACK:
-                return np.asarray(np.rint(answer), dtype=np.float64)
-        return None
-
-
 def _rows(parts: Sequence[Places], width: int) -> Sums:
     """Write sets of variables as rows of ones."""
     columns = np.concatenate([*parts, np.zeros(0, dtype=np.int64)])
     starts = np.cumsum([0, *(part.size for part in parts)])
     return sparse.csr_array((np.ones(columns.size), columns, starts), shape=(len(parts), width))
-
-
-def _cliques(scopes: Iterable[frozenset[str]]) -> list[tuple[str, ...]]:
-    """Return the maximal cliques of a chordal graph in which each scope is complete (greedy minimum fill)."""
-    neighbours: dict[str, set[str]] = {}
-    for attributes in sorted(map(sorted, scopes)):
-        for name in attributes:
-            neighbours.setdefault(name, set()).update(set(attributes) - {name})
-    found: list[frozenset[str]] = []
-    while neighbours:
-        name = min(neighbours, key=lambda a: (_fill(neighbours, a), len(neighbours[a]), a))
-        around = neighbours.pop(name)
-        found.append(frozenset(around | {name}))
-        for other in around:
-            neighbours[other] |= around - {other}
-            neighbours[other].discard(name)
-    maximal = [clique for clique in found if not any(clique < other for other in found)]
-    return [tuple(sorted(clique)) for clique in dict.fromkeys(maximal)] or [()]
-
-
-def _fill(neighbours: Mapping[str, set[str]], name: str) -> int:
-    return sum(b not in neighbours[a] for a, b in combinations(sorted(neighbours[name]), 2))
-
-
-def _tree(cliques: Sequence[tuple[str, ...]]) -> list[tuple[int, int]]:
-    """Return a junction tree: a spanning tree of greatest shared size (Jensen and Jensen 1994)."""
-    edges: list[tuple[int, int]] = []
-    inside = {0}
-    while len(inside) < len(cliques):
-        one, other = max(
-            ((i, j) for i in sorted(inside) for j in range(len(cliques)) if j not in inside),
-            key=lambda pair: len(set(cliques[pair[0]]) & set(cliques[pair[1]])),
-        )
-        edges.append((one, other))
-        inside.add(other)
-    return edges

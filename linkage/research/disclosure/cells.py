@@ -37,7 +37,7 @@ class Cells:
     implied
         Cells that stand in no table but may be had by subtracting: the persons outside a value that leaves some
         outside (``not on mpd``), and each atom of an attribute that is shown in overlapping sets (the capture
-        histories).
+        histories), each of them also by whatever the table crosses the attribute with.
     links
         Weighted sums of cells that are zero.
     impossible
@@ -116,14 +116,10 @@ def _implied(table: Grid, domains: _Domains) -> Iterator[Key]:
         options: list[Condition] = [{}]
         options += [table.condition(dimension, value) for value in table.values(dimension)]
         if not _is_partition(table, dimension, domains):
-            options += [
-                {attribute: tuple(domains[attribute] - set(atoms))}
-                for condition in options[1:]
-                for attribute, atoms in condition.items()
-            ]
-            attributes = sorted({attribute for condition in options for attribute in condition})
-            for attribute in attributes:
-                yield from (_key([{attribute: (atom,)}], domains) for atom in sorted(domains[attribute]))
+            values = [(attribute, set(atoms)) for condition in options for attribute, atoms in condition.items()]
+            options += [{attribute: tuple(domains[attribute] - atoms)} for attribute, atoms in values]
+            attributes = sorted({attribute for attribute, _ in values})
+            options += [{attribute: (atom,)} for attribute in attributes for atom in sorted(domains[attribute])]
         choices.append(options)
     for row in product(*choices):
         yield _key(row, domains)

@@ -80,7 +80,7 @@ class Extent:
         for i in cells:
             if self._settled(i):
                 continue
-            if self._attacker.least(i) >= self._floor:
+            if self._attacker.at_least(i) >= self._floor or self._attacker.least(i) >= self._floor:
                 self.clear.add(i)
             elif not self.push(i, 0.0, up=False) and not self.push(i, self.least[i] + self._floor - 1, up=True):
                 yield i
