@@ -231,7 +231,7 @@ def _unlike_by_level(histogram: NDArray[np.int64], level: NDArray[np.uint8]) -> 
     deepest = int(np.flatnonzero(level <= len(TAILS)).min()) - 1
     if deepest < 0 or below[deepest] < 1:
         return np.maximum(counts, 0.5)
-    wider = int(np.searchsorted(below, 8 * below[deepest]))
+    wider = min(int(np.searchsorted(below, 8 * below[deepest])), len(below) - 1)
     pace = np.log(max(below[wider], 2 * below[deepest]) / below[deepest]) / max(wider - deepest, 1)
     tail = below[deepest] * np.exp(-pace * (deepest - np.arange(-1, deepest + 1)))
     expected = np.bincount(level[: deepest + 1], weights=np.diff(tail), minlength=LEVELS)
