@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from linkage.contract.vocabulary import FACT_SCHEMA, IDENTIFIER_KINDS, Month, Name
 from linkage.errors import NotPermittedError
@@ -49,20 +49,33 @@ class Agreement(_Strict):
     ends: dt.date
     refers_to: tuple[Name, ...] = ()
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        wrong = [
-            f"identifiers: '{name}' is not in the person vocabulary"
-            for name in self.identifiers
-            if name not in (*IDENTIFIER_KINDS, "aliases")
-        ]
-        known = set(FACT_SCHEMA) - {"pseudonym", "decoy"}
-        wrong += [f"facts: '{name}' is not in the fact vocabulary" for name in self.facts if name not in known]
-        if self.ends < self.starts:
-            wrong.append("ends: lies before starts")
+    # Validators of single fields, not of the whole: that one runs only when every field is right, and all faults of a
+    # file are to be told at once.
+
+    @field_validator("identifiers")
+    @classmethod
+    def _identifiers_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = {*IDENTIFIER_KINDS, "aliases"}
+        wrong = [f".{at}: not in the person vocabulary" for at, name in enumerate(names) if name not in known]
         if wrong:
             raise ValueError("; ".join(wrong))
-        return self
+        return names
+
+    @field_validator("facts")
+    @classmethod
+    def _facts_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = set(FACT_SCHEMA) - {"pseudonym", "decoy"}
+        wrong = [f".{at}: not in the fact vocabulary" for at, name in enumerate(names) if name not in known]
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return names
+
+    @field_validator("ends")
+    @classmethod
+    def _order(cls, ends: dt.date, info: ValidationInfo) -> dt.date:
+        if ends < info.data.get("starts", ends):
+            raise ValueError("lies before starts")
+        return ends
 
     def check_in_force(self, day: dt.date) -> None:
         """Raise :class:`NotPermittedError` unless the agreement covers ``day``."""
@@ -82,11 +95,12 @@ class Scope(_Strict):
     max_age: Annotated[int, Field(ge=1, le=120)]
     jurisdiction: str
 
-    @model_validator(mode="after")
-    def _order(self) -> Self:
-        if self.last_month < self.first_month:
-            raise ValueError("last_month lies before first_month")
-        return self
+    @field_validator("last_month")
+    @classmethod
+    def _order(cls, last: str, info: ValidationInfo) -> str:
+        if last < info.data.get("first_month", last):
+            raise ValueError("lies before first_month")
+        return last
 
 
 class ReleasePolicy(_Strict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +14,16 @@ from linkage.contract.source import SourceSchema
 from linkage.contract.spec import LinkageSpec
 from linkage.errors import ContractError
 
-__all__ = ["fault_lines", "load_agreement", "load_policy", "load_source", "load_spec", "schemas_folder"]
+__all__ = [
+    "fault_lines",
+    "invalid",
+    "load_agreement",
+    "load_policy",
+    "load_source",
+    "load_spec",
+    "read_text",
+    "schemas_folder",
+]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -26,7 +36,19 @@ def schemas_folder() -> Path:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """Safe YAML in which a key given twice is a fault, not a silent overwrite."""
+    """Safe YAML in which a key given twice is a fault, not a silent overwrite, and yes, no, on and off are words.
+
+    YAML 1.1 takes those four for booleans, and with them the keys ``yes`` and ``no`` of a flag and codes such as No.
+    Only true and false are booleans here, as in YAML 1.2.
+    """
+
+
+_BOOLEAN = "tag:yaml.org,2002:bool"
+_UniqueKeyLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_UniqueKeyLoader.add_implicit_resolver(_BOOLEAN, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 def _unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -40,23 +62,53 @@ _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG,
 
 
 def fault_lines(error: ValidationError) -> list[str]:
-    """Turn a validation error into one line a fault: where, and which rule; never the offending value."""
+    """Turn a validation error into one line a fault: where, and which rule; never the offending value.
+
+    A validator may report several faults, joined by "; "; one that begins with a dot names a place inside its own.
+    """
     lines = []
-    for fault in error.errors(include_input=False, include_url=False, include_context=False):
+    for fault in error.errors(include_input=False, include_url=False):
         place = ".".join(str(part) for part in fault["loc"]) or "file"
-        for rule in fault["msg"].removeprefix("Value error, ").split("; "):
-            lines.append(f"{place}: {rule}")
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "union_tag_invalid":  # pydantic's own message quotes the value
+            message = (
+                f"{fault['ctx']['discriminator'].strip(chr(39))}: should be one of {fault['ctx']['expected_tags']}"
+            )
+        for rule in message.split("; "):
+            lines.append(f"{place}{rule}" if rule.startswith(".") else f"{place}: {rule}")
     return lines
+
+
+def invalid(path: Path, error: ValidationError) -> ContractError:
+    """Return the error that tells all faults of a file."""
+    problems = fault_lines(error)
+    count = f"{len(problems)} fault{'s' if len(problems) > 1 else ''}"
+    return ContractError(f"{path}: {count}", reason="invalid", problems=problems)
+
+
+def read_text(path: Path, encoding: str = "utf-8") -> str:
+    """Return the text of a contract file; that there is none is a fault of its own."""
+    try:
+        return path.read_text(encoding=encoding)
+    except FileNotFoundError:
+        raise ContractError(f"{path}: no such file", reason="not-found") from None
+    except OSError:
+        raise ContractError(f"{path}: cannot be read", reason="unreadable") from None
+    except UnicodeDecodeError:
+        raise ContractError(f"{path}: not UTF-8", reason="malformed") from None
 
 
 def _load(path: Path, model: type[Model]) -> Model:
     path = Path(path)
+    text = read_text(path)
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
-    except FileNotFoundError:
-        raise ContractError(f"{path}: no such file", reason="not-found") from None
-    except UnicodeDecodeError:
-        raise ContractError(f"{path}: not UTF-8", reason="malformed") from None
+        content = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+    except (ValueError, RecursionError):  # what looks like a date or number and is none; brackets without end
+        raise ContractError(
+            f"{path}: not well-formed YAML",
+            reason="malformed",
+            hint="look for a date or a time that does not exist; an entry in quotes is always text",
+        ) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark is not None else ""
@@ -64,9 +116,7 @@ def _load(path: Path, model: type[Model]) -> Model:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        problems = fault_lines(error)
-        count = f"{len(problems)} fault{'s' if len(problems) > 1 else ''}"
-        raise ContractError(f"{path}: {count}", reason="invalid", problems=problems) from None
+        raise invalid(path, error) from None
 
 
 def _shipped(name_or_path: str | Path, folder: str) -> Path:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
 
-from linkage.contract.files import fault_lines
+from linkage.contract.files import invalid, read_text
 from linkage.contract.vocabulary import Name
 from linkage.errors import ContractError
 
@@ -91,12 +91,12 @@ def find_settings(given: Path | None) -> Path:
 
 def load_settings(path: Path) -> Settings:
     """Read and check a settings file; relative paths in it count from its own folder."""
+    text = read_text(path, "utf-8-sig")  # editors on Windows put a byte order mark, which TOML does not know
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        content = tomllib.loads(text)
+    except (ValueError, RecursionError):
         raise ContractError(f"{path}: not a TOML file", reason="malformed") from None
     try:
         return Settings.model_validate(content, context={"folder": path.resolve().parent})
     except ValidationError as error:
-        problems = fault_lines(error)
-        raise ContractError(f"{path}: {len(problems)} faults", reason="invalid", problems=problems) from None
+        raise invalid(path, error) from None

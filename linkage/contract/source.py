@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Tag, ValidationInfo, field_validator, model_validator
 from pydantic.types import Discriminator
 
 from linkage.contract.vocabulary import FACT_SCHEMA, FACT_VALUES, IDENTIFIER_KINDS, Name, Tier
@@ -235,32 +235,49 @@ class SourceSchema(Strict):
     tiers: tuple[TierRule, ...] = Field(min_length=1)
     consent: Consent | None = None
 
-    @model_validator(mode="after")
-    def _vocabulary(self) -> Self:
-        wrong = [
-            f"identifiers.{name}: not in the person vocabulary"
-            for name in self.identifiers
-            if name not in IDENTIFIER_KINDS
-        ]
-        coded = set(FACT_VALUES) - {"tier"} | {"jurisdiction"}
-        wrong += [f"facts.{name}: not a coded fact of the fact vocabulary" for name in self.facts if name not in coded]
-        flags = {name for name, kind in FACT_SCHEMA.items() if str(kind) == "Boolean"} - {"decoy"}
-        wrong += [
-            f"flags.{name}: not a yes-or-no fact of the fact vocabulary" for name in self.flags if name not in flags
-        ]
-        for name, fact in self.facts.items():
-            allowed = FACT_VALUES.get(name)
-            given = set((fact.codes or {}).values()) | ({fact.constant} if fact.constant else set())
-            if allowed and not given <= set(allowed):
-                wrong.append(f"facts.{name}: code list maps to a value outside the vocabulary ({', '.join(allowed)})")
-        for name, identifier in self.identifiers.items():
-            if (IDENTIFIER_KINDS.get(name) == "date") != bool(identifier.formats):
-                wrong.append(f"identifiers.{name}: formats are for dates, and dates need them")
-        if self.person_number is None and self.deduplicated:
-            wrong.append("deduplicated: a source without person numbers cannot be deduplicated")
+    # Validators of single fields, not of the whole: that one runs only when every field is right, and all faults of a
+    # file are to be told at once.
+
+    @field_validator("deduplicated")
+    @classmethod
+    def _numbered(cls, deduplicated: bool, info: ValidationInfo) -> bool:
+        if deduplicated and "person_number" in info.data and info.data["person_number"] is None:
+            raise ValueError("a source without person numbers cannot be deduplicated")
+        return deduplicated
+
+    @field_validator("identifiers")
+    @classmethod
+    def _identifiers_known(cls, identifiers: dict[str, Identifier]) -> dict[str, Identifier]:
+        wrong = [f".{name}: not in the person vocabulary" for name in identifiers if name not in IDENTIFIER_KINDS]
+        for name, identifier in identifiers.items():
+            if name in IDENTIFIER_KINDS and (IDENTIFIER_KINDS[name] == "date") != bool(identifier.formats):
+                wrong.append(f".{name}: formats are for dates, and dates need them")
         if wrong:
             raise ValueError("; ".join(wrong))
-        return self
+        return identifiers
+
+    @field_validator("facts")
+    @classmethod
+    def _facts_known(cls, facts: dict[str, Fact]) -> dict[str, Fact]:
+        coded = set(FACT_VALUES) - {"tier"} | {"jurisdiction"}
+        wrong = [f".{name}: not a coded fact of the fact vocabulary" for name in facts if name not in coded]
+        for name, fact in facts.items():
+            allowed = FACT_VALUES.get(name)
+            given = set((fact.codes or {}).values()) | ({fact.constant} if fact.constant else set())
+            if name in coded and allowed and not given <= set(allowed):
+                wrong.append(f".{name}: code list maps to a value outside the vocabulary ({', '.join(allowed)})")
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return facts
+
+    @field_validator("flags")
+    @classmethod
+    def _flags_known(cls, flags: dict[str, FlagFact]) -> dict[str, FlagFact]:
+        known = {name for name, kind in FACT_SCHEMA.items() if str(kind) == "Boolean"} - {"decoy"}
+        wrong = [f".{name}: not a yes-or-no fact of the fact vocabulary" for name in flags if name not in known]
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return flags
 
     def columns(self) -> list[str]:
         """Return every raw column that the schema reads, in order of first mention, each once."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from linkage.contract.vocabulary import IdentifierKind, Name
 
@@ -110,28 +110,38 @@ class LinkageSpec(_Strict):
     visible_edges: Annotated[float, Field(gt=0, le=1)]
     filters: tuple[Filter, ...] = Field(min_length=1, max_length=16)
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    # Validators of single fields, not of the whole: that one runs only when every field is right, and all faults of a
+    # file are to be told at once.
+
+    @field_validator("diffusion")
+    @classmethod
+    def _enough_inputs(cls, diffusion: Diffusion, info: ValidationInfo) -> Diffusion:
+        if diffusion.inputs > info.data.get("bits", diffusion.inputs):
+            raise ValueError(".inputs: more than the filter has bits")
+        return diffusion
+
+    @field_validator("filters")
+    @classmethod
+    def _filters_fit(cls, filters: tuple[Filter, ...], info: ValidationInfo) -> tuple[Filter, ...]:
         wrong: list[str] = []
-        names = [entry.name for entry in self.filters]
+        names = [entry.name for entry in filters]
         if len(set(names)) < len(names):
-            wrong.append("filters: a name occurs twice")
-        if self.diffusion.inputs > self.bits:
-            wrong.append("diffusion.inputs: more than the filter has bits")
-        for position, entry in enumerate(self.filters):
+            wrong.append("a name occurs twice")
+        fields: dict[str, SpecField] = info.data.get("fields", {})
+        for position, entry in enumerate(filters):
             if len({(part.field, part.tokens) for part in entry.parts}) < len(entry.parts):
-                wrong.append(f"filters.{position}: a field is cut the same way twice")
+                wrong.append(f".{position}: a field is cut the same way twice")
             if len({part.field for part in entry.parts}) > 16:
-                wrong.append(f"filters.{position}: more than 16 fields")
-            for part in entry.parts:
-                kind = self.fields[part.field].kind if part.field in self.fields else None
+                wrong.append(f".{position}: more than 16 fields")
+            for part in entry.parts if fields else ():
+                kind = fields[part.field].kind if part.field in fields else None
                 if kind is None:
-                    wrong.append(f"filters.{position}: names a field that 'fields' does not list")
+                    wrong.append(f".{position}: names a field that 'fields' does not list")
                 elif part.tokens not in _TOKENS_OF[kind]:
-                    wrong.append(f"filters.{position}: tokens '{part.tokens}' do not fit a field of kind '{kind}'")
+                    wrong.append(f".{position}: tokens '{part.tokens}' do not fit a field of kind '{kind}'")
         if wrong:
             raise ValueError("; ".join(wrong))
-        return self
+        return filters
 
     @property
     def digest(self) -> str:
