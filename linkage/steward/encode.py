@@ -78,7 +78,8 @@ def encode(
         A label for each row that stays the same from month to month, such as pseudonym and variant.
     padding_key
         A secret of this agency alone. A record with nothing in a filter is sent as bits drawn from it and the
-        record's label, so that no empty filter can be told from a full one, this month or the next.
+        record's label, so that no empty filter can be told from a full one, this month or the next. The bits are
+        others under another linkage key, epoch, spec or filter, as those of a full one are.
 
     Returns
     -------
@@ -96,7 +97,9 @@ def encode(
     columns: dict[str, pl.Series] = {}
     for entry in spec.filters:
         words, mask = _filter(entry, spec, key, namespaces, cuts, records.height)
-        _pad_empty(words, mask == 0, padding_key, entry.name, labels)
+        # Bound to the linkage key and the spec: padding that outlived an epoch, when all else changes, would show itself.
+        epoch = key.derive(spec_digest=spec.digest, purpose="padding", field=entry.name)
+        _pad_empty(words, mask == 0, hmac.digest(padding_key, epoch, "sha256"), labels)
         columns[entry.name] = _binary(words)
         if spec.presence_masks:
             columns[f"{entry.name}_mask"] = pl.Series(mask, dtype=pl.UInt16)
@@ -244,14 +247,12 @@ def _diffusion_sets(key: bytes, spec: LinkageSpec) -> NDArray[np.intp]:
     return sets
 
 
-def _pad_empty(
-    words: NDArray[np.uint64], empty: NDArray[np.bool_], key: bytes, name: str, labels: Sequence[str]
-) -> None:
+def _pad_empty(words: NDArray[np.uint64], empty: NDArray[np.bool_], key: bytes, labels: Sequence[str]) -> None:
     for record in np.flatnonzero(empty).tolist():
         need = words.shape[1] * 8
-        message = name.encode() + b"\0" + labels[record].encode() + b"\0"
+        label = labels[record].encode()
         drawn = b"".join(
-            hmac.digest(key, message + block.to_bytes(4, "big"), "sha256") for block in range(-(-need // 32))
+            hmac.digest(key, block.to_bytes(4, "big") + label, "sha256") for block in range(-(-need // 32))
         )
         words[record] = np.frombuffer(drawn[:need], "<u8")
 
