@@ -36,7 +36,8 @@ def fingerprint(spec: LinkageSpec, key: KeySource) -> str:
     """
     length = max(len(entries) for entries in _PANEL.values())
     columns: dict[str, pl.Series] = {}
-    for number, (name, entry) in enumerate(spec.fields.items()):
+    # In alphabetical order, for the order of a mapping's keys says nothing and is not in the spec's digest either.
+    for number, (name, entry) in enumerate(sorted(spec.fields.items())):
         raw = _PANEL[entry.kind]
         # Every field starts elsewhere in its list, so that the panel's people differ in what they lack.
         column = pl.Series(name, [raw[(number + row) % len(raw)] for row in range(2 * length)], dtype=pl.String)
