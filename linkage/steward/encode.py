@@ -75,7 +75,8 @@ def encode(
     key
         The linkage key, as something that derives subkeys by spec digest, purpose and field.
     labels
-        A label for each row that stays the same from month to month, such as pseudonym and variant.
+        A label for each row that stays the same from month to month: the person's pseudonym. Rows of one person have
+        one label, for where their filters hold the same they are the same, and so it must be where both hold nothing.
     padding_key
         A secret of this agency alone. A record with nothing in a filter is sent as bits drawn from it and the
         record's label, so that no empty filter can be told from a full one, this month or the next. The bits are
@@ -97,7 +98,7 @@ def encode(
     columns: dict[str, pl.Series] = {}
     for entry in spec.filters:
         words, mask = _filter(entry, spec, key, namespaces, cuts, records.height)
-        # Bound to the linkage key and the spec: padding that outlived an epoch, when all else changes, would show itself.
+        # Bound to linkage key and spec: padding that outlived an epoch, when all else changes, would show itself.
         epoch = key.derive(spec_digest=spec.digest, purpose="padding", field=entry.name)
         _pad_empty(words, mask == 0, hmac.digest(padding_key, epoch, "sha256"), labels)
         columns[entry.name] = _binary(words)

@@ -155,7 +155,7 @@ def encode_persons(persons: pl.DataFrame, spec: LinkageSpec, linkage_key: Linkag
     """Encode an identifiers frame: ``pseudonym``, ``variant`` and the filters of the spec, one row a name."""
     pseudonyms = pl.Series("pseudonym", party.pseudonyms(persons["local_id"].to_list()), dtype=pl.String)
     keys = persons.select(pseudonym=pseudonyms, variant=pl.col("variant"))
-    labels = (keys["pseudonym"] + "/" + keys["variant"].cast(pl.String)).to_list()
+    labels = pseudonyms.to_list()
     filters = encode(persons, spec, linkage_key, labels=labels, padding_key=party.derive("padding of empty filters"))
     return pl.concat([keys, filters], how="horizontal")
 
