@@ -123,9 +123,9 @@ def _cut(column: pl.Series, part: Part, namespace: _Namespace) -> _Cut:
     lengths = np.array([len(entry) for entry in lists], np.int64)
     starts = np.concatenate([[0], np.cumsum(lengths)])[:-1].astype(np.int64)
     flat = np.array([number for entry in lists for number in entry], np.int64)
-    code = (
-        frame["value"].replace_strict(values, pl.arange(0, len(values), eager=True), return_dtype=pl.Int64).to_numpy()
-    )
+    numbers = pl.arange(0, len(values), eager=True)
+    # The cast is for a column in which everything is missing, of which polars makes nulls without a number's type.
+    code = frame["value"].replace_strict(values, numbers, return_dtype=pl.Int64).cast(pl.Int64).to_numpy()
     return _Cut(frame["record"].to_numpy().astype(np.int64), starts[code], lengths[code], flat)
 
 
