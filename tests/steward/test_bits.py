@@ -1,0 +1,73 @@
+"""Diffusion is the plain XOR of bits, however fast it is done."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from linkage.steward.bits import diffuse, transpose_blocks
+
+
+def plain(words: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    """Bit p of a filter is bit p % 64 of word p // 64."""
+    content = words.astype("<u8").view(np.uint8).reshape(len(words), 8 * words.shape[1])
+    return np.unpackbits(content, axis=1, bitorder="little")
+
+
+@given(blocks=st.integers(0, 3), width=st.integers(1, 4), seed=st.integers(0, 2**32))
+@settings(max_examples=30)
+def test_transposing_is_that_of_the_unpacked_bits_and_its_own_inverse(blocks: int, width: int, seed: int) -> None:
+    words = np.random.default_rng(seed).integers(0, 2**64, (blocks, 64, width), np.uint64)
+    before = words.copy()
+    turned = transpose_blocks(words)
+    assert np.array_equal(words, before)  # the argument is left as it is
+    assert np.array_equal(transpose_blocks(turned), words)
+    for block in range(blocks):
+        for word in range(width):
+            square, other = (
+                np.unpackbits(np.ascontiguousarray(array[block, :, word]).astype(">u8").view(np.uint8)).reshape(64, 64)
+                for array in (words, turned)
+            )
+            assert np.array_equal(other, square.T)
+
+
+def test_one_bit_moves_across_the_diagonal() -> None:
+    words = np.zeros((1, 64, 1), np.uint64)
+    words[0, 3, 0] = np.uint64(1) << np.uint64(63 - 10)
+    turned = transpose_blocks(words)
+    assert np.flatnonzero(turned[0, :, 0]).tolist() == [10]
+    assert turned[0, 10, 0] == np.uint64(1) << np.uint64(63 - 3)
+
+
+@given(
+    records=st.integers(0, 130),
+    width=st.integers(1, 4),
+    outputs=st.sampled_from([64, 128, 192]),
+    inputs=st.integers(1, 5),
+    seed=st.integers(0, 2**32),
+)
+@settings(max_examples=40, deadline=None)
+def test_diffusion_is_the_plain_xor_of_bits(records: int, width: int, outputs: int, inputs: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    filters = rng.integers(0, 2**64, (records, width), np.uint64)
+    sets = rng.integers(0, 64 * width, (outputs, inputs))
+    result = diffuse(filters, sets)
+    assert result.shape == (records, outputs // 64) and result.dtype == np.uint64
+    expected = np.bitwise_xor.reduce(plain(filters)[:, sets], axis=2)
+    assert np.array_equal(plain(result), expected)
+
+
+@pytest.mark.parametrize("records", [1, 63, 64, 65])
+def test_one_input_a_bit_is_a_choice_of_bits(records: int) -> None:
+    filters = np.random.default_rng(7).integers(0, 2**64, (records, 2), np.uint64)
+    assert np.array_equal(diffuse(filters, np.arange(128)[:, None]), filters)
+    backwards = plain(diffuse(filters, np.arange(128)[::-1, None]))
+    assert np.array_equal(backwards, plain(filters)[:, ::-1])
+
+
+def test_the_same_input_twice_vanishes() -> None:
+    filters = np.full((5, 1), 2**64 - 1, np.uint64)
+    assert not diffuse(filters, np.tile([3, 3], (64, 1))).any()
