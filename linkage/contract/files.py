@@ -67,7 +67,13 @@ def fault_lines(error: ValidationError) -> list[str]:
     A validator may report several faults, joined by "; "; one that begins with a dot names a place inside its own.
     """
     lines = []
-    for fault in error.errors(include_input=False, include_url=False):
+    faults = error.errors(include_input=False, include_url=False)
+    for fault in faults:
+        size = len(fault["loc"])
+        if fault["type"] == "too_short" and any(
+            len(other["loc"]) > size and other["loc"][:size] == fault["loc"] for other in faults
+        ):
+            continue  # pydantic counts the entries that are right: a list is not short because its entries are wrong
         place = ".".join(str(part) for part in fault["loc"]) or "file"
         message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "union_tag_invalid":  # pydantic's own message quotes the value
