@@ -10,11 +10,10 @@ Leakage: the hub sees which records resemble each other closely; `schemas/batch.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -23,12 +22,18 @@ from numpy.typing import NDArray
 
 from linkage.contract.spec import ConstantFill, Filter, LinkageSpec, Part
 from linkage.steward.bits import diffuse
-from linkage.steward.tokens import tokenise
+from linkage.steward.streams import Stream, TokenRows
+from linkage.steward.tokens import Cut, cut
 
 __all__ = ["KeySource", "encode"]
 
 _CHUNK = 8192
-"""Records worked on at once: their filters and tokens stay within the processor's cache and memory stays flat."""
+"""Records diffused at once: their filters stay within the processor's cache."""
+
+_BLOCK = 2048
+"""Values turned into rows of bits at once, for the same reason."""
+
+Numbers = NDArray[np.int64]
 
 
 class KeySource(Protocol):
@@ -39,25 +44,21 @@ class KeySource(Protocol):
         ...
 
 
-@dataclass
-class _Namespace:
-    """The tokens of one way of cutting one field (names share theirs), numbered in order of first occurrence."""
+@dataclass(frozen=True)
+class _Lines:
+    """Where the values of a field stand: a line for each value of a record, by record, distinct within it."""
 
-    numbers: dict[str, int] = field(default_factory=dict)
-
-    def number(self, tokens: Sequence[str]) -> list[int]:
-        numbers = self.numbers
-        return [numbers.setdefault(token, len(numbers)) for token in tokens]
+    record: Numbers
+    value: Numbers  # the value's number in the cut of its namespace
+    turn: Numbers  # 0 for the first value of a record, 1 for its second, ...
 
 
 @dataclass(frozen=True)
-class _Cut:
-    """All records' tokens of one (field, way of cutting): for each occurrence of a value its record and tokens."""
+class _Namespace:
+    """All fields that share one set of tokens, cut. Name fields share theirs; any other has its own."""
 
-    record: NDArray[np.int64]  # (values,) record of each value, ascending
-    start: NDArray[np.int64]  # (values,) where its tokens begin in `tokens`
-    length: NDArray[np.int64]  # (values,)
-    tokens: NDArray[np.int64]  # token numbers of the distinct values, one after the other
+    cut: Cut
+    lines: dict[str, _Lines]  # by field
 
 
 def encode(
@@ -88,16 +89,10 @@ def encode(
         As many rows, in the same order: a Binary column for each filter (``diffusion.bits / 8`` bytes) and, where
         the spec says so, ``<filter>_mask`` (UInt16; bit ``i`` is set if the i-th field of the filter is filled).
     """
-    namespaces: dict[str, _Namespace] = {}
-    cuts: dict[tuple[str, str], _Cut] = {}
-    for entry in spec.filters:
-        for part in entry.parts:
-            if part.field in records.columns and (part.field, part.tokens) not in cuts:
-                namespace = namespaces.setdefault(_tag(spec, part), _Namespace())
-                cuts[part.field, part.tokens] = _cut(records[part.field], part, namespace)
+    namespaces = _namespaces(records, spec)
     columns: dict[str, pl.Series] = {}
     for entry in spec.filters:
-        words, mask = _filter(entry, spec, key, namespaces, cuts, records.height)
+        words, mask = _filter(entry, spec, key, namespaces, records.height)
         # Bound to linkage key and spec: padding that outlived an epoch, when all else changes, would show itself.
         epoch = key.derive(spec_digest=spec.digest, purpose="padding", field=entry.name)
         _pad_empty(words, mask == 0, hmac.digest(padding_key, epoch, "sha256"), labels)
@@ -113,53 +108,86 @@ def _tag(spec: LinkageSpec, part: Part) -> str:
     return "name/bigrams" if shared else f"{part.field}/{part.tokens}"
 
 
-def _cut(column: pl.Series, part: Part, namespace: _Namespace) -> _Cut:
-    frame = pl.DataFrame({"value": column}).with_row_index("record")
+def _namespaces(records: pl.DataFrame, spec: LinkageSpec) -> dict[str, _Namespace]:
+    kinds = {_tag(spec, part): part.tokens for entry in spec.filters for part in entry.parts}
+    fields: dict[str, dict[str, None]] = {tag: {} for tag in kinds}
+    for entry in spec.filters:
+        for part in entry.parts:
+            if part.field in records.columns:
+                fields[_tag(spec, part)][part.field] = None
+    listed = {field: _listed(records[field]) for group in fields.values() for field in group}
+    namespaces = {}
+    for tag, group in fields.items():
+        distinct = pl.concat([pl.Series([], dtype=pl.String), *(listed[field][1].rename("") for field in group)])
+        distinct = distinct.unique(maintain_order=True)
+        lines = {field: _lines(*listed[field], distinct) for field in group}
+        namespaces[tag] = _Namespace(cut(distinct, kinds[tag]), lines)
+    return namespaces
+
+
+def _listed(column: pl.Series) -> tuple[Numbers, pl.Series]:
+    """Return the values of a column that are there, and the record of each."""
+    record = np.arange(len(column))
     if column.dtype == pl.List(pl.String):
-        frame = frame.explode("value", empty_as_null=True)
-    frame = frame.drop_nulls("value").filter(pl.col("value") != "").unique(maintain_order=True)
-    values = frame["value"].unique(maintain_order=True)
-    lists = [namespace.number(tokenise(value, part.tokens)) for value in values.to_list()]
-    lengths = np.array([len(entry) for entry in lists], np.int64)
-    starts = np.concatenate([[0], np.cumsum(lengths)])[:-1].astype(np.int64)
-    flat = np.array([number for entry in lists for number in entry], np.int64)
-    numbers = pl.arange(0, len(values), eager=True)
-    # The cast is for a column in which everything is missing, of which polars makes nulls without a number's type.
-    code = frame["value"].replace_strict(values, numbers, return_dtype=pl.Int64).cast(pl.Int64).to_numpy()
-    return _Cut(frame["record"].to_numpy().astype(np.int64), starts[code], lengths[code], flat)
+        record = np.repeat(record, column.list.len().fill_null(0).to_numpy())
+        column = column.explode(empty_as_null=False, keep_nulls=False)
+    column = column.cast(pl.String)
+    there = (column != "").fill_null(False)
+    return record[there.to_numpy()], column.filter(there)
+
+
+def _lines(record: Numbers, values: pl.Series, distinct: pl.Series) -> _Lines:
+    numbered = pl.DataFrame({"value": distinct}).with_row_index("number")
+    number = pl.DataFrame({"value": values}).join(numbered, on="value", how="left", maintain_order="left")["number"]
+    lines = pl.DataFrame({"record": record, "value": number.cast(pl.Int64)})
+    if (np.diff(record) == 0).any():
+        lines = lines.unique(maintain_order=True)
+    record, value = lines["record"].to_numpy(), lines["value"].to_numpy()
+    place = np.arange(len(record))
+    first = np.maximum.accumulate(np.where(np.diff(record, prepend=-1) != 0, place, 0))
+    return _Lines(record, value, place - first)
 
 
 def _filter(
-    entry: Filter,
-    spec: LinkageSpec,
-    key: KeySource,
-    namespaces: dict[str, _Namespace],
-    cuts: dict[tuple[str, str], _Cut],
-    height: int,
+    entry: Filter, spec: LinkageSpec, key: KeySource, namespaces: dict[str, _Namespace], height: int
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint16]]:
     """Return one filter of all records, diffused: words (records, diffusion.bits / 64), and its presence mask."""
-    parts = [part for part in entry.parts if (part.field, part.tokens) in cuts]
     fields = list(dict.fromkeys(part.field for part in entry.parts))
+    parts: dict[str, list[Part]] = {}
+    for part in entry.parts:
+        if part.field in namespaces[_tag(spec, part)].lines:
+            parts.setdefault(_tag(spec, part), []).append(part)
     mask = np.zeros(height, np.uint16)
-    weight = np.zeros(height)
-    for part in parts:
-        cut = cuts[part.field, part.tokens]
-        mask[cut.record] |= np.uint16(1 << fields.index(part.field))
-        np.add.at(weight, cut.record, cut.length * part.weight)
-    per_weight = _hashes_per_weight(spec, weight)
-    tags = list(dict.fromkeys(_tag(spec, part) for part in parts))
-    keys = {tag: key.derive(spec_digest=spec.digest, purpose="filter", field=f"{entry.name}/{tag}") for tag in tags}
-    streams = {tag: _Stream(keys[tag], list(namespaces[tag].numbers), spec.bits) for tag in tags}
+    for tag, members in parts.items():
+        for part in members:
+            mask[namespaces[tag].lines[part.field].record] |= np.uint16(1 << fields.index(part.field))
+    per_weight = _hashes_per_weight(spec, _weights(entry, spec, namespaces, height))
+    plain = np.zeros((height, spec.bits // 64), np.uint64)
+    for tag, members in parts.items():
+        subkey = key.derive(spec_digest=spec.digest, purpose="filter", field=f"{entry.name}/{tag}")
+        lines = [namespaces[tag].lines[part.field] for part in members]
+        hashes = [np.maximum(1, np.rint(per_weight * part.weight)).astype(np.int64) for part in members]
+        counts = [by_record[line.record] for by_record, line in zip(hashes, lines, strict=True)]
+        _or_tokens(plain, namespaces[tag].cut, lines, counts, subkey)
     sets = _diffusion_sets(key.derive(spec_digest=spec.digest, purpose="diffusion", field=entry.name), spec)
     out = np.zeros((height, spec.diffusion.bits // 64), np.uint64)
     for first in range(0, height, _CHUNK):
-        last = min(first + _CHUNK, height)
-        plain = np.zeros((last - first, spec.bits // 64), np.uint64)
-        for part in parts:
-            cut = cuts[part.field, part.tokens]
-            _or_tokens(plain, cut, streams[_tag(spec, part)], np.maximum(1, np.rint(per_weight * part.weight)), first)
-        out[first:last] = diffuse(plain, sets)
+        out[first : first + _CHUNK] = diffuse(plain[first : first + _CHUNK], sets)
     return out, mask
+
+
+def _weights(entry: Filter, spec: LinkageSpec, namespaces: dict[str, _Namespace], height: int) -> NDArray[np.float64]:
+    """Return the total weight of each record's tokens."""
+    record: list[Numbers] = [np.zeros(0, np.int64)]
+    weight: list[NDArray[np.floating]] = [np.zeros(0)]
+    for part in entry.parts:
+        namespace = namespaces[_tag(spec, part)]
+        if part.field in namespace.lines:
+            lines = namespace.lines[part.field]
+            record.append(lines.record)
+            weight.append((namespace.cut.length[lines.value] + bool(namespace.cut.wholes)) * part.weight)
+    # One sum over all parts, always in the spec's order: floating-point sums depend on it, and so would the filters.
+    return np.bincount(np.concatenate(record), np.concatenate(weight), height).astype(np.float64)
 
 
 def _hashes_per_weight(spec: LinkageSpec, weight: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -169,66 +197,48 @@ def _hashes_per_weight(spec: LinkageSpec, weight: NDArray[np.float64]) -> NDArra
     return np.full(len(weight), spec.hashing.hashes)
 
 
-def _or_tokens(plain: NDArray[np.uint64], cut: _Cut, stream: _Stream, hashes: NDArray[np.float64], first: int) -> None:
-    """OR the bits of one part's tokens into the filters of records ``first`` to ``first + len(plain)``."""
-    low, high = np.searchsorted(cut.record, [first, first + len(plain)])
-    if low == high:
-        return
-    record, length = cut.record[low:high], cut.length[low:high]
-    ends = np.cumsum(length)
-    within = np.arange(ends[-1]) - np.repeat(ends - length, length)
-    token = cut.tokens[np.repeat(cut.start[low:high], length) + within]
-    count = np.repeat(hashes[record].astype(np.int64), length)
-    rows = stream.bitsets(token, count)
-    owner = np.repeat(record - first, length)
-    heads = np.flatnonzero(np.diff(owner, prepend=-1))
-    plain[owner[heads]] |= np.bitwise_or.reduceat(rows, heads, axis=0)
+def _or_tokens(
+    plain: NDArray[np.uint64], cut: Cut, lines: Sequence[_Lines], counts: Sequence[Numbers], key: bytes
+) -> None:
+    """OR the bits of one namespace's tokens into the filters: so many hashes a token as ``counts`` says by line."""
+    bits = plain.shape[1] * 64
+    most = np.zeros(len(cut.length), np.int64)
+    for line, count in zip(lines, counts, strict=True):
+        np.maximum.at(most, line.value, count)
+    if cut.pieces:
+        most_of_piece = np.zeros(len(cut.pieces), np.int64)
+        for members in _equal(cut.length):
+            within = np.arange(cut.length[members[0]])
+            np.maximum.at(most_of_piece, cut.numbers[cut.start[members, None] + within], most[members, None])
+        rows = TokenRows(Stream(key, cut.pieces, most_of_piece, bits), int(most.max()))
+        for line, count in zip(lines, counts, strict=True):
+            _or_pieces(plain, cut, line, count, rows)
+    if cut.wholes:
+        stream = Stream(key, cut.wholes, most, bits)
+        for line, count in zip(lines, counts, strict=True):
+            for chosen in _equal(line.turn):
+                plain[line.record[chosen]] |= stream.rows(line.value[chosen], count[chosen])
 
 
-class _Stream:
-    """The hash positions of a namespace's tokens under one key: for each token as long a stream as is asked of it."""
+def _or_pieces(plain: NDArray[np.uint64], cut: Cut, line: _Lines, count: Numbers, rows: TokenRows) -> None:
+    length = cut.length[line.value]
+    for chosen in _equal(line.turn * (int(length.max(initial=0)) + 1) + length):
+        within = np.arange(length[chosen[0]])
+        if len(within):
+            tokens = cut.numbers[cut.start[line.value[chosen]] + within[:, None]]
+            plain[line.record[chosen]] |= rows.joined(tokens, count[chosen])
 
-    def __init__(self, key: bytes, tokens: list[str], bits: int) -> None:
-        self._tokens = tokens
-        self._bits = bits
-        self._positions = np.zeros((len(tokens), 0), np.uint16)
-        self._drawn = np.zeros(len(tokens), np.int64)
-        self._inner = hmac.new(key, digestmod=hashlib.sha256)
 
-    def bitsets(self, token: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.uint64]:
-        """Return the first ``count`` positions of each token as bits: shape (len(token), bits / 64)."""
-        pair = token * 65536 + count
-        distinct, where = np.unique(pair, return_inverse=True)
-        tokens, counts = distinct // 65536, distinct % 65536
-        self._draw(tokens, counts)
-        row = np.repeat(np.arange(len(distinct)), counts)
-        ends = np.cumsum(counts)
-        column = np.arange(ends[-1]) - np.repeat(ends - counts, counts)
-        bits = np.zeros((len(distinct), self._bits), np.uint8)
-        bits[row, self._positions[np.repeat(tokens, counts), column]] = 1
-        packed = np.packbits(bits, axis=1, bitorder="little").view("<u8")
-        return packed[where]
+def _equal(group: Numbers) -> Iterator[Numbers]:
+    """Yield the places of each group, a block at a time.
 
-    def _draw(self, tokens: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
-        longest = int(counts.max())
-        if longest > self._positions.shape[1]:
-            grown = np.zeros((len(self._tokens), -(-longest // 16) * 16), np.uint16)
-            grown[:, : self._positions.shape[1]] = self._positions
-            self._positions = grown
-        wanted = np.zeros(len(self._tokens), np.int64)
-        np.maximum.at(wanted, tokens, counts)
-        for number in np.flatnonzero(wanted > self._drawn).tolist():
-            message = self._tokens[number].encode()
-            blocks = range(int(self._drawn[number]) // 16, -(-int(wanted[number]) // 16))
-            drawn = b"".join(self._digest(message, block) for block in blocks)
-            positions = np.frombuffer(drawn, ">u2") & (self._bits - 1)
-            self._positions[number, blocks.start * 16 : blocks.stop * 16] = positions
-            self._drawn[number] = blocks.stop * 16
-
-    def _digest(self, message: bytes, block: int) -> bytes:
-        digest = self._inner.copy()
-        digest.update(block.to_bytes(4, "big") + message)
-        return digest.digest()
+    Lines of one turn are of distinct records, which can be written to at once; values of one length are a full matrix.
+    """
+    order = np.argsort(group, kind="stable")
+    heads = np.flatnonzero(np.diff(group[order], prepend=-1))
+    for first, last in zip(heads.tolist(), np.append(heads, len(order))[1:].tolist(), strict=True):
+        for at in range(first, last, _BLOCK):
+            yield order[at : min(at + _BLOCK, last)]
 
 
 def _diffusion_sets(key: bytes, spec: LinkageSpec) -> NDArray[np.intp]:
@@ -259,6 +269,5 @@ def _pad_empty(words: NDArray[np.uint64], empty: NDArray[np.bool_], key: bytes, 
 
 
 def _binary(words: NDArray[np.uint64]) -> pl.Series:
-    raw = words.astype("<u8").tobytes()
-    width = words.shape[1] * 8
-    return pl.Series([raw[i : i + width] for i in range(0, len(raw), width)], dtype=pl.Binary)
+    octets = words.astype("<u8", copy=False).view(np.uint8)
+    return pl.Series(octets).cast(pl.List(pl.UInt8)).cast(pl.Binary)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from linkage.contract.files import load_spec
-from linkage.contract.spec import LinkageSpec
+from linkage.contract.spec import LinkageSpec, Tokens
 from linkage.exchange import LinkageKey, create_linkage_key, load_linkage_key
+from linkage.steward import encode, names, rules, standardise
 from linkage.steward import fingerprint as module
-from linkage.steward import names, rules, standardise, tokens
 from linkage.steward.fingerprint import fingerprint
+from linkage.steward.tokens import Cut, cut
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +127,11 @@ def test_other_rules_differ(
 def test_tokens_cut_otherwise_differ(
     monkeypatch: pytest.MonkeyPatch, spec: LinkageSpec, key: LinkageKey, usual: str, kind: str
 ) -> None:
-    real: Callable[[str], list[str]] = tokens._CUTS[kind]  # type: ignore[index]
-    monkeypatch.setitem(tokens._CUTS, kind, lambda value: real(value)[:-1])  # type: ignore[arg-type]
+    def without_last(values: pl.Series, of: Tokens) -> Cut:
+        found = cut(values, of)
+        return replace(found, length=found.length - 1) if of == kind else found
+
+    monkeypatch.setattr(encode, "cut", without_last)
     assert fingerprint(spec, key) != usual
 
 
