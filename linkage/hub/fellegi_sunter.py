@@ -198,7 +198,7 @@ def _find_repeats(candidates: Candidates, levels: NDArray[np.uint8], m: Floats, 
     """Find people who stand in a source under two numbers although it says that it has no repeats.
 
     Pairs of one source are unlike pairs, whose sum of weights falls off exponentially, and possibly a few repeats,
-    which look like matches. How few is estimated; a pair is a repeat if it is one with probability 0.9.
+    which look like matches. How few is estimated; a pair is a repeat if it is one with probability 0.98.
     """
     within = np.flatnonzero(~candidates.linkable)
     ratio = (m[0, 0] / u[0, 0])[levels[within, 0]]
@@ -206,7 +206,7 @@ def _find_repeats(candidates: Candidates, levels: NDArray[np.uint8], m: Floats, 
     for _ in range(50):
         probability = share * ratio / (1 + share * ratio)
         share = (probability.sum() + 0.1) / max(candidates.unlike_pairs, 1.0)
-    repeats: NDArray[np.int64] = within[probability > 0.9]
+    repeats: NDArray[np.int64] = within[probability > 0.98]
     return repeats
 
 
@@ -316,7 +316,7 @@ def _learn_m(
         counts = np.bincount(cell, weights=share[there], minlength=number * size).reshape(number, size)
         if smooth:
             counts = correlate1d(counts, _KERNEL, axis=1, mode="nearest")
-        counts += _SPREAD * u[place]
+        counts = counts + _SPREAD * u[place]
         pooled = counts.sum(axis=0)
         counts = counts + _POOL * pooled / pooled.sum() if number > 1 else pooled[None]
         for stratum in range(number):
@@ -360,11 +360,14 @@ def _calibrate(
     height : float64 (candidates,): log of the height of the candidate's source pair over that within sources
     """
     linkable = problem.linkable
-    unlike = np.sort(total[problem.unlike])[::-1]
-    share = float(np.clip(4 * probability.sum() / problem.linkables.sum(), 20 * _LEAST / unlike_pairs, 0.05))
-    base = float(unlike[min(int(share * unlike_pairs), len(unlike) - 1)])
-    beyond = unlike[unlike > base]
-    edges, tail = _tail_of(beyond - base, len(beyond) / unlike_pairs, float(total.max()) - base)
+    # Without a source free of repeats, all pairs stand in for unlike ones: next to none of them match.
+    some = bool(problem.unlike.any())
+    compared, reference = (unlike_pairs, problem.unlike) if some else (problem.linkables.sum(), linkable)
+    unlike = np.sort(total[reference])[::-1]
+    share = min(0.05, max(4 * probability.sum() / problem.linkables.sum(), 20 * _LEAST / compared))
+    base = float(unlike[min(int(share * compared), len(unlike) - 1)])
+    beyond = unlike[unlike >= base]
+    edges, tail = _tail_of(beyond - base, len(beyond) / compared, float(total.max()) - base)
     levels = np.searchsorted(edges + base, total, side="right").astype(np.uint8)
     over = linkable & (total > base)
     others = np.bincount(problem.pair_of[over], weights=1 - probability[over], minlength=len(problem.linkables))
@@ -391,16 +394,17 @@ def _tail_of(beyond: Floats, share: float, reach: float) -> tuple[Floats, Floats
     near, far = beyond[many - 1], beyond[few - 1]
     # Maximum likelihood of an exponential law above `near`, everything above `far` censored there.
     exposure = (np.minimum(beyond[:many], far) - near).sum()
-    # A log likelihood ratio falls off at pace 1 among unlike pairs, an overstated one more slowly, none faster for long.
+    # A log likelihood ratio falls off at pace 1 among unlike pairs, an overstated one more slowly, none faster.
     rate = min(1.0, (many - few) / exposure) if exposure > 0 and many > few else 1.0
     steps = np.arange(1 + int(np.ceil(3 * max(np.log10(count / few), 0)))) / 3
     edges = np.unique(beyond[np.minimum((count / 10**steps).astype(int), count) - 1][1:])
     edges = np.concatenate([[0.0], edges[(edges > 0) & (edges < far)]])
-    above = np.array([(beyond > edge).sum() for edge in edges]) / count
+    above = np.array([(beyond >= edge).sum() for edge in edges]) / count
     further = far + np.arange(0, 40) * np.log(10) / 3 / rate
     further = further[: 1 + int((further < reach).sum())]
     edges = np.concatenate([edges, further])
-    above = share * np.concatenate([above, few / count * np.exp(-rate * (further - far))])
+    above = np.concatenate([above, few / count * np.exp(-rate * (further - far))])
+    above = share * np.minimum.accumulate(above)
     # Where weights tie, a level may hold no unlike pair: half of one keeps its weight finite.
     tail = np.concatenate([above[:-1] - above[1:], above[-1:]]) + share * 1e-6
-    return edges, np.concatenate([[1 - tail.sum()], tail])
+    return edges, np.concatenate([[max(1 - tail.sum(), 1e-9)], tail])

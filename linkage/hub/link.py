@@ -84,9 +84,8 @@ def link(
 
 def _linked(encoded: Encoded, candidates: Candidates, fitted: Fit) -> Linked:
     left, right = candidates.left[fitted.pair], candidates.right[fitted.pair]
-    link = fitted.probability > 0.5
     repeats = np.column_stack([candidates.left[fitted.repeats], candidates.right[fitted.repeats]])
-    person = cluster(left[link], right[link], fitted.probability[link], encoded.source, encoded.deduplicated, repeats)
+    person = cluster(left, right, fitted.probability, encoded.source, encoded.deduplicated, repeats)
     persons = encoded.labels.with_columns(person=pl.Series(person, dtype=pl.UInt32))
     return Linked(persons, assess(encoded, candidates, fitted, person), left, right, fitted.probability, repeats)
 

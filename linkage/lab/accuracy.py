@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import sys
 import time
@@ -13,14 +14,18 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from linkage.contract import load_agreement, load_source
 from linkage.contract.spec import LinkageSpec
 from linkage.errors import ContractError
 from linkage.hub.cluster import cluster
 from linkage.hub.link import Linked, link
 from linkage.steward.encode import encode
+from linkage.steward.extract import check_rows, read_extract
+from linkage.steward.group import identifiers
 from linkage.steward.standardise import standardise_series
+from linkage.steward.tiers import add_tiers
 
-__all__ = ["TestKey", "accuracy", "pairwise"]
+__all__ = ["TestKey", "accuracy", "pairwise", "population_accuracy"]
 
 _GRID = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 
@@ -75,7 +80,7 @@ def accuracy(
     """
     frame = _read(records, spec, source_column, entity_column)
     started = time.perf_counter()
-    encodings = _encode(frame, spec, source_column, TestKey(seed))
+    encodings = _encode(frame, spec, TestKey(seed))
     encoded = time.perf_counter()
     linked = link(encodings, spec, repeats=repeats)
     done = time.perf_counter()
@@ -101,6 +106,51 @@ def accuracy(
     }
 
 
+def population_accuracy(population: Path, spec: LinkageSpec, *, seed: int = 0) -> dict[str, Any]:
+    """Measure a synthetic population: its extracts go through the steward's own steps and the real engine.
+
+    Parameters
+    ----------
+    population
+        Folder written by :func:`linkage.lab.population.draw_population`.
+    spec
+        The linkage spec.
+    seed
+        Of the key.
+
+    Returns
+    -------
+    dict
+        ``chosen`` as in :func:`accuracy`, ``persons`` found, ``persons_true``, ``expected`` and ``repeats_found``.
+    """
+    key, today = TestKey(seed), dt.date(2026, 11, 22)
+    padding = key.derive(spec_digest=spec.digest, purpose="padding")
+    encodings = {}
+    for folder in sorted((population / "extracts").iterdir()):
+        schema, agreement = load_source(folder.name), load_agreement(folder.name)
+        checked = check_rows(read_extract(next(folder.iterdir()), schema), schema, today=today)
+        tiered = add_tiers(checked.good, schema, agreement, today=today)
+        persons = identifiers(tiered, schema, agreement.identifiers, spec.variants)
+        labels = (persons["local_id"] + "/" + persons["variant"].cast(pl.String)).to_list()
+        filters = encode(persons, spec, key, labels=labels, padding_key=padding)
+        encodings[folder.name] = filters.with_columns(pseudonym=persons["local_id"], variant=persons["variant"])
+    linked = link(encodings, spec)
+    truth = pl.read_parquet(population / "truth" / "records.parquet")
+    found = linked.persons.join(
+        truth.select("source", pseudonym="local_id", entity="person"), on=["source", "pseudonym"], how="left"
+    ).sort("source", "pseudonym")
+    entity = found["entity"].rank("dense").to_numpy().astype(np.int64) - 1
+    source = found["source"].rank("dense").to_numpy().astype(np.int64) - 1
+    none_within = np.zeros(len(encodings), np.bool_)
+    return {
+        "chosen": pairwise(found["person"].to_numpy(), entity, source, none_within),
+        "persons": found["person"].n_unique(),
+        "persons_true": found["entity"].n_unique(),
+        "expected": {key: linked.quality.get(key) for key in ("precision", "recall", "expected_matches")},
+        "repeats_found": linked.quality["repeats_found"],
+    }
+
+
 def _read(path: Path, spec: LinkageSpec, source_column: str, entity_column: str) -> pl.DataFrame:
     columns = {name: entry.column or name for name, entry in spec.fields.items()}
     wanted = [source_column, entity_column, *columns.values()]
@@ -118,7 +168,7 @@ def _read(path: Path, spec: LinkageSpec, source_column: str, entity_column: str)
     return pl.DataFrame([keys[source_column].alias("source"), keys[entity_column].alias("entity"), *fields])
 
 
-def _encode(frame: pl.DataFrame, spec: LinkageSpec, source_column: str, key: TestKey) -> dict[str, pl.DataFrame]:
+def _encode(frame: pl.DataFrame, spec: LinkageSpec, key: TestKey) -> dict[str, pl.DataFrame]:
     padding = key.derive(spec_digest=spec.digest, purpose="padding")
     encodings = {}
     for (source,), part in frame.with_row_index("place").group_by("source", maintain_order=True):
@@ -130,15 +180,16 @@ def _encode(frame: pl.DataFrame, spec: LinkageSpec, source_column: str, key: Tes
 
 def _entities(frame: pl.DataFrame, linked: Linked) -> NDArray[np.int64]:
     place = linked.persons["pseudonym"].cast(pl.Int64).to_numpy()
-    return (frame["entity"].rank("dense").to_numpy().astype(np.int64) - 1)[place]
+    entity: NDArray[np.int64] = frame["entity"].rank("dense").to_numpy().astype(np.int64) - 1
+    ordered: NDArray[np.int64] = entity[place]
+    return ordered
 
 
 def _persons_at(
     linked: Linked, source: NDArray[np.int64], single: NDArray[np.bool_], limit: float
 ) -> NDArray[np.int64]:
-    over = linked.probability > limit
-    kept = linked.left[over], linked.right[over], linked.probability[over]
-    return cluster(*kept, source.astype(np.int16), single, linked.repeats)
+    pairs = linked.left, linked.right, linked.probability
+    return cluster(*pairs, source.astype(np.int16), single, linked.repeats, threshold=limit)
 
 
 def pairwise(

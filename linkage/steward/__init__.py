@@ -1,0 +1,1 @@
+"""An agency's wing: sees names, and what leaves it sees none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linkage.errors import LinkError
@@ -19,6 +19,7 @@ pairs_of = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(
     pairs_of,
     st.lists(st.integers(0, 3), min_size=12, max_size=12),
@@ -44,6 +45,16 @@ def test_the_better_pair_wins_where_both_cannot_be() -> None:
     source, single = np.array([0, 1, 1], np.int16), np.array([True, True])
     found = cluster(np.array([0, 0]), np.array([1, 2]), np.array([0.6, 0.9]), source, single, NONE)
     assert found[0] == found[2] != found[1]
+
+
+def test_a_doubtful_pair_does_not_fuse_persons_whose_other_records_contradict_it() -> None:
+    source, single = np.array([0, 1, 2], np.int16), np.array([True, True, True])
+    pairs = np.array([0, 1]), np.array([1, 2])
+    assert len(set(cluster(*pairs, np.array([0.99, 0.6]), source, single, NONE).tolist())) == 2
+    assert (
+        len(set(cluster(np.array([0, 1, 0]), np.array([1, 2, 2]), np.array([0.99, 0.6, 0.5]), source, single, NONE)))
+        == 1
+    )
 
 
 def test_no_transitive_closure_through_a_second_record() -> None:

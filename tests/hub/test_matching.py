@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linkage.hub.matching import greedy_matching, matching_marginals, matching_marginals_reference
 
 
 def test_a_tree_is_exact() -> None:
-    # Two records of one source compete for one of the other, which has a second suitor: a path, where messages are exact.
+    # Two records compete for one, which has a second suitor: a path, on which messages are exact.
     odds = np.array([3.0, 0.5, 20.0])
     left, right = np.array([0, 1, 1]), np.array([10, 10, 11])
     assert np.allclose(
@@ -18,6 +18,7 @@ def test_a_tree_is_exact() -> None:
     )
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.floats(1e-3, 1e3), st.integers(0, 3), st.integers(10, 13)),

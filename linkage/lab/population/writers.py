@@ -119,7 +119,7 @@ class ExcelFile(_File):
     def __enter__(self) -> Self:
         super().__enter__()
         try:
-            import xlsxwriter  # type: ignore[import-untyped]
+            import xlsxwriter
         except ModuleNotFoundError:
             raise LinkageError(
                 "the package xlsxwriter is missing", reason="missing-package", hint="install linkage[test]"
