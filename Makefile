@@ -7,6 +7,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: demo test bench clean
 
 demo: $(INSTALLED)
+	rm -rf demo
 	$(BIN)/linkage demo --out demo
 
 test: $(INSTALLED)
