@@ -90,10 +90,10 @@ def test_measures_agree_with_recordlinkage() -> None:
     left, right = np.triu_indices(60, 1)
     cross = source[left] != source[right]
     left, right = left[cross], right[cross]
+
     def pairs(label):
-        return pd.MultiIndex.from_arrays(
-            [left[label[left] == label[right]], right[label[left] == label[right]]]
-        )
+        return pd.MultiIndex.from_arrays([left[label[left] == label[right]], right[label[left] == label[right]]])
+
     found = pairwise(person, entity, source, np.zeros(2, bool))
     assert found["precision"] == pytest.approx(recordlinkage.precision(pairs(entity), pairs(person)), abs=1e-6)
     assert found["recall"] == pytest.approx(recordlinkage.recall(pairs(entity), pairs(person)), abs=1e-6)
