@@ -34,10 +34,12 @@ def _popcount(typingctx: Any, word: Any) -> Any:
 
 
 @njit(inline="always")
-def _distance(left, right, first, width):  # type: ignore[no-untyped-def]
+def _distance(words, i, j, number, width):  # type: ignore[no-untyped-def]
+    """Return the distance of two rows in a filter. A view of either row would cost more than all the rest."""
     total = np.uint64(0)
-    for word in range(first, first + width):
-        total += _popcount(left[word] ^ right[word])  # type: ignore[call-arg] # numba passes the context
+    for word in range(width):
+        place = number * width + word
+        total += _popcount(words[i, place] ^ words[j, place])  # type: ignore[call-arg] # numba passes the context
     return np.int64(total)
 
 
@@ -55,7 +57,7 @@ def pair_distances(words, width, left, right):  # type: ignore[no-untyped-def]
     out = np.empty((left.shape[0], filters), np.int32)
     for pair in prange(left.shape[0]):
         for number in range(filters):
-            out[pair, number] = _distance(words[left[pair]], words[right[pair]], number * width, width)
+            out[pair, number] = _distance(words, left[pair], right[pair], number, width)
     return out
 
 
@@ -92,23 +94,30 @@ def count_distances(words, width, classes, strata, left, right, threads):  # typ
         for number in range(filters):
             stratum = strata[number, classes[i, number], classes[j, number]]
             if stratum != MISSING:
-                counts[thread, number, stratum, _distance(words[i], words[j], number * width, width)] += 1
+                counts[thread, number, stratum, _distance(words, i, j, number, width)] += 1
     return counts.sum(axis=0)
 
 
 @njit(inline="always")
-def _levels(words, width, classes, strata, level_of, weight_of, i, j, level, stratum):  # type: ignore[no-untyped-def]
-    """Fill in a pair's level and stratum by filter; return the sum of its weights."""
+def _weight(words, width, classes, strata, weight_of, i, j):  # type: ignore[no-untyped-def]
+    """Return the sum of a pair's weights over its filters."""
     total = np.float32(0)
-    for number in range(level.shape[0]):
+    for number in range(classes.shape[1]):
+        s = strata[number, classes[i, number], classes[j, number]]
+        if s != MISSING:
+            total += weight_of[number, s, _distance(words, i, j, number, width)]
+    return total
+
+
+@njit
+def _keep(words, width, classes, strata, level_of, i, j, level, stratum):  # type: ignore[no-untyped-def]
+    """Write down a pair's level and stratum by filter: anew, for one pair in thousands is kept."""
+    for number in range(classes.shape[1]):
         s = strata[number, classes[i, number], classes[j, number]]
         stratum[number] = s
         level[number] = MISSING
         if s != MISSING:
-            distance = _distance(words[i], words[j], number * width, width)
-            level[number] = level_of[number, s, distance]
-            total += weight_of[number, s, distance]
-    return total
+            level[number] = level_of[number, s, _distance(words, i, j, number, width)]
 
 
 @njit(parallel=True, nogil=True, cache=True)
@@ -166,32 +175,36 @@ def emit_candidates(  # type: ignore[no-untyped-def]
         block = turn // 2 if turn % 2 == 0 else blocks - 1 - turn // 2
         thread = get_thread_id()  # type: ignore[no-untyped-call]
         first, last = block * _ROWS, min(block * _ROWS + _ROWS, rows)
-        level = np.empty(filters, np.uint8)
-        stratum = np.empty(filters, np.uint8)
         for i in range(first, last):
             for place in range(own_spans[i, 0], own_spans[i, 1]):
                 j = own[place]
                 if record[i] == record[j]:
                     continue
-                total = _levels(words, width, classes, strata, level_of, weight_of, i, j, level, stratum)
+                total = np.float32(0)
                 for number in range(filters):
-                    if level[number] != MISSING:
-                        counts[i, number, level[number]] += 1
+                    s = strata[number, classes[i, number], classes[j, number]]
+                    if s != MISSING:
+                        distance = _distance(words, i, j, number, width)
+                        counts[i, number, level_of[number, s, distance]] += 1
+                        total += weight_of[number, s, distance]
                 if total >= threshold and (i < j or not sampled[i]):
                     if kept[thread] < capacity:
                         at = kept[thread]
                         left[thread, at], right[thread, at] = i, j
-                        levels[thread, at], kept_strata[thread, at] = level, stratum
+                        _keep(
+                            words, width, classes, strata, level_of, i, j, levels[thread, at], kept_strata[thread, at]
+                        )
                     kept[thread] += 1
         for j in range(spans[first:last, 0].min(), spans[first:last, 1].max()):
             for i in range(first, last):
                 if j < spans[i, 0] or j >= spans[i, 1]:
                     continue
-                total = _levels(words, width, classes, strata, level_of, weight_of, i, j, level, stratum)
-                if total >= threshold:
+                if _weight(words, width, classes, strata, weight_of, i, j) >= threshold:
                     if kept[thread] < capacity:
                         at = kept[thread]
                         left[thread, at], right[thread, at] = i, j
-                        levels[thread, at], kept_strata[thread, at] = level, stratum
+                        _keep(
+                            words, width, classes, strata, level_of, i, j, levels[thread, at], kept_strata[thread, at]
+                        )
                     kept[thread] += 1
     return left, right, levels, kept_strata, kept, counts
