@@ -283,7 +283,7 @@ def _collect(
     a, b = encoded.record[i], encoded.record[j]
     swap = a > b
     a[swap], b[swap] = b[swap], a[swap]
-    order = np.lexsort((j, i, -score, b, a))
+    order = _best_first(a * len(encoded.source) + b, score, i, j)
     first = (np.diff(a[order], prepend=-1) != 0) | (np.diff(b[order], prepend=-1) != 0)
     keep = order[first & (a[order] != b[order])]
     a, b, i, j = a[keep], b[keep], i[keep], j[keep]
@@ -303,6 +303,19 @@ def _collect(
         pairs=plan.pairs,
         unlike_pairs=plan.unlike,
     )
+
+
+def _best_first(
+    pair: NDArray[np.int64], score: NDArray[np.float64], i: NDArray[np.int32], j: NDArray[np.int32]
+) -> NDArray[np.intp]:
+    """Sort by pair of records, the best pair of variants first; of equals the one of the earliest rows."""
+    order = np.argsort(pair)
+    # Next to all pairs of records are there once: the further keys are for the others alone.
+    again = np.diff(pair[order]) == 0
+    tied = np.flatnonzero(np.append(again, False) | np.append(False, again))
+    among = order[tied]
+    order[tied] = among[np.lexsort((j[among], i[among], -score[among], pair[among]))]
+    return order
 
 
 def _commonness(
