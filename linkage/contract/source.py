@@ -47,7 +47,7 @@ class Identifier(Strict):
     """
 
     column: str
-    split: str | None = None
+    split: str | None = Field(default=None, min_length=1)
     formats: tuple[str, ...] = ()
     codes: dict[str, str] | None = None
     missing: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ class Aliases(Strict):
     """A column of other names a person goes by, cut at ``split``; ``order`` says how each is written."""
 
     column: str
-    split: str
+    split: str = Field(min_length=1)
     order: Literal["given family", "family, given"]
 
 
@@ -100,6 +100,12 @@ class FlagFact(Strict):
     yes: tuple[str, ...] = Field(min_length=1)
     no: tuple[str, ...] = Field(min_length=1)
 
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if {entry.casefold() for entry in self.yes} & {entry.casefold() for entry in self.no}:
+            raise ValueError("an entry means both yes and no")
+        return self
+
 
 class IsAmong(Strict):
     """The column holds one of the entries (compared without case)."""
@@ -113,7 +119,7 @@ class StartsWith(Strict):
 
     column: str
     starts_with: tuple[str, ...] = Field(min_length=1)
-    split: str | None = None
+    split: str | None = Field(default=None, min_length=1)
 
 
 class IsFilled(Strict):

@@ -9,8 +9,10 @@ from typing import Any
 
 import polars as pl
 import pytest
+from pydantic import ValidationError
 
 from linkage.contract import Agreement, SourceSchema, load_source
+from linkage.contract.source import FlagFact, Identifier
 from linkage.contract.spec import digest
 from linkage.contract.vocabulary import FACT_SCHEMA
 from linkage.errors import ContractError, ExtractError
@@ -172,3 +174,13 @@ def test_an_extract_of_it_that_breaks_its_rules_is_told_by_row_and_rule(
         "row 5: Called: required",
     }
     assert "Zzyzx" not in str(caught.value)
+
+
+def test_an_entry_cannot_mean_yes_and_no() -> None:
+    with pytest.raises(ValidationError, match="both yes and no"):
+        FlagFact(column="X", yes=("Y", "yes"), no=("N", "YES"))
+
+
+def test_a_column_is_not_cut_at_nothing() -> None:
+    with pytest.raises(ValidationError):
+        Identifier(column="X", split="")
