@@ -267,14 +267,16 @@ def _maximise(
     probability = np.zeros(len(chosen))
     rounds = 0
     for rounds in range(1, _ROUNDS + 1):
-        weight = _weights(levels, strata, m, u) + fixed
+        # One measurement, never missing: a look-up in one table, over millions of pairs in each round.
+        weight = _log_ratio(m, u)[0, 0][levels[:, 0]] + fixed
         log_odds = weight[chosen] + np.log(_prior_odds(problem, matches))[pair_of]
         odds = np.exp(np.clip(log_odds, -50, 50))
         # Pairs next to impossible take no part in the competition: their odds are their probability.
         active = own & (odds > 1e-5)
         probability = np.minimum(odds, 1e-5)
         probability[active] = matching_marginals(odds[active], slots[0][active], slots[1][active])
-        probability = probability[stand_in]
+        if not own.all():
+            probability = probability[stand_in]
         before, matches = matches, np.bincount(pair_of, weights=probability, minlength=len(problem.first))
         likely = np.flatnonzero(probability > 1e-5)
         m = _learn_m(levels[chosen[likely]], strata[chosen[likely]], probability[likely], u, smooth=True)
@@ -291,8 +293,13 @@ def _prior_odds(problem: _Problem, matches: Floats) -> Floats:
     return (matches + 1) / np.where(problem.exclusive, one_to_one, np.maximum(problem.linkables - matches, 1) + 1)
 
 
+def _log_ratio(m: Floats, u: Floats) -> Floats:
+    table: Floats = np.log(np.maximum(m, 1e-12)) - np.log(u)
+    return table
+
+
 def _weights(levels: NDArray[np.uint8], strata: NDArray[np.uint8], m: Floats, u: Floats) -> Floats:
-    table = np.log(np.maximum(m, 1e-12)) - np.log(u)
+    table = _log_ratio(m, u)
     there = levels != MISSING
     filters = np.arange(levels.shape[1])
     by_filter = np.where(there, table[filters, np.where(there, strata, 0), np.where(there, levels, 0)], 0.0)
