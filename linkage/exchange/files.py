@@ -34,7 +34,7 @@ def atomic_write(path: Path, *, private: bool = False) -> Iterator[Path]:
     os.close(descriptor)
     try:
         yield temporary
-        with temporary.open("rb") as written:
+        with temporary.open("r+b") as written:  # Windows flushes only what is open for writing
             os.fsync(written.fileno())
         temporary.replace(path)
     except BaseException:
