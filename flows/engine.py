@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from asyncio import CancelledError
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -16,6 +17,7 @@ from prefect import State, Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import TaskRun
+from prefect.exceptions import ExternalSignal, PrefectSignal
 
 from linkage.cli.console import file_access, guard, internal_error, print_json, say
 from linkage.contract import Settings, find_settings, load_settings
@@ -65,7 +67,9 @@ def redacted(function: Callable[P, R]) -> Callable[P, R]:
             raise error from None
         except OSError as error:
             raise file_access(error) from None
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit, CancelledError, PrefectSignal, ExternalSignal):
+            raise
+        except BaseException as error:  # a panic of a compiled library is no Exception, and its message may hold data
             raise internal_error(error) from None
 
     return run
@@ -98,9 +102,11 @@ def in_own_process(module: str, *arguments: str) -> dict[str, Any]:
     try:
         content = json.loads(done.stdout)
     except ValueError:
+        content = None
+    if not isinstance(content, dict) or (done.returncode and "error" not in content):
         content = {"error": f"{module} ended with code {done.returncode}", "reason": "process-ended"}
     if done.returncode == 0 and "error" not in content:
-        return dict(content)
+        return content
     error = LinkageError(
         content["error"],
         reason=content.get("reason", "error"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from prefect import Flow, Task, states
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import TerminationSignal
 
 from flows import analysis, encode, engine, hub, monthly
 from linkage.errors import ContractError, ExtractError, LinkageError
@@ -82,6 +84,22 @@ def test_an_error_leaves_a_task_without_its_words() -> None:
     assert other.value.exit_code == 70
 
 
+def test_a_panic_leaves_a_task_without_its_words_and_a_stop_goes_through() -> None:
+    @engine.redacted
+    def wrong(error: BaseException) -> None:
+        raise error
+
+    class Panic(BaseException):
+        """As the compiled libraries raise it: no Exception."""
+
+    with pytest.raises(LinkageError, match=r"internal error in .*\(Panic\)") as told:
+        wrong(Panic("WASHINGTON"))
+    assert "WASHINGTON" not in str(told.value)
+    for stop in (KeyboardInterrupt(), SystemExit(3), asyncio.CancelledError(), TerminationSignal(signal=15)):
+        with pytest.raises(type(stop)):
+            wrong(stop)
+
+
 def test_another_process_tells_its_result_and_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
     client = SimpleNamespace(api_url="http://127.0.0.1:9/api/")
     monkeypatch.setattr(engine, "get_client", lambda **_: nullcontext(client))
@@ -102,9 +120,10 @@ def test_another_process_tells_its_result_and_its_error(monkeypatch: pytest.Monk
     with pytest.raises(LinkageError, match="stale") as told:
         engine.in_own_process("flows.hub")
     assert (told.value.reason, told.value.exit_code, told.value.problems) == ("stale", 6, ("a: stale",))
-    answer("", -9)
-    with pytest.raises(LinkageError, match=r"flows\.hub ended with code -9"):
-        engine.in_own_process("flows.hub")
+    for out in ("", "[]", json.dumps({"run": "somewhere"})):
+        answer(out, -9)
+        with pytest.raises(LinkageError, match=r"flows\.hub ended with code -9"):
+            engine.in_own_process("flows.hub")
 
 
 @pytest.mark.parametrize("module", ["monthly", "encode"])
