@@ -45,7 +45,8 @@ class CheckedRows:
     ----------
     good
         Rows without a fault, typed: ``row``; ``local_id`` String (the person number, else ``row-<number>``);
-        ``event_date`` Date; ``birth_date`` Date and ``birth_year`` Int32 as far as known; ``consent`` Date and
+        ``event_date`` Date; ``birth_date`` Date and ``birth_year`` Int32 as far as known; ``consent`` Date (null too
+        where a failing row of the person is not known to be an earlier contact: it may withdraw the release) and
         ``aliases`` List(String) where the schema has them; ``identifier.<name>`` List(String), as written but without
         placeholders, birth dates as digits; ``fact.<name>`` String; ``flag.<name>`` Boolean; ``raw.<column>`` String,
         trimmed, for the columns that tiers read.
@@ -153,7 +154,22 @@ def find_failures(raw: pl.DataFrame, schema: SourceSchema, *, today: dt.date | N
     work.read_by_tiers()
     failures = pl.concat(work.failures).unique().sort("row", "column", "rule")
     typed = pl.DataFrame([series.alias(name) for name, series in work.columns.items()])
-    return CheckedRows(typed.join(failures, on="row", how="anti", maintain_order="left"), failures, raw.height)
+    good = typed.join(failures, on="row", how="anti", maintain_order="left")
+    if schema.consent:
+        good = _without_doubtful_consent(good, typed.join(failures, on="row", how="semi"))
+    return CheckedRows(good, failures, raw.height)
+
+
+def _without_doubtful_consent(good: pl.DataFrame, failed: pl.DataFrame) -> pl.DataFrame:
+    """Take the consent of persons of whom a failing row may be the latest contact.
+
+    That row may be where a release was withdrawn, and be left out just for how that is written.
+    """
+    latest = pl.col("event_date").max().over("local_id").alias("latest")
+    known = good.select("local_id", latest).unique()
+    later = pl.col("event_date").is_null() | (pl.col("event_date") >= pl.col("latest"))
+    doubtful = failed.join(known, on="local_id", how="inner").filter(later)["local_id"].unique()
+    return good.with_columns(consent=pl.when(~pl.col("local_id").is_in(doubtful.to_list())).then("consent"))
 
 
 @dataclass

@@ -118,6 +118,29 @@ def test_only_persons_with_a_live_release(tiered: Tiered, consent: Agreement) ->
     assert frame.filter(local_id="renewed")["tier"].null_count() == 0
 
 
+def test_a_release_withdrawn_in_a_row_that_fails_is_withdrawn(
+    tiered: Tiered, make_schema: Schema, consent: Agreement
+) -> None:
+    first = {"SEEN": "01/01/2014", "RELEASE": "01/01/2027"}
+    frame = tiered(
+        {"PID": "in words"} | first,
+        {"PID": "in words", "SEEN": "01/01/2016", "RELEASE": "withdrawn"},
+        {"PID": "other fault"} | first,
+        {"PID": "other fault", "SEEN": "01/01/2016", "RELEASE": "", "RACE": "?"},
+        {"PID": "no day"} | first,
+        {"PID": "no day", "SEEN": "some day", "RELEASE": ""},
+        {"PID": "same day"} | first,
+        {"PID": "same day", "SEEN": "01/01/2014", "RELEASE": "", "RACE": "?"},
+        {"PID": "earlier"} | first,
+        {"PID": "earlier", "SEEN": "01/01/2013", "RELEASE": "none", "RACE": "?"},
+        {"PID": "untouched"} | first,
+        schema=make_schema(tolerance=0.5),
+        agreement=consent,
+    )
+    sent = frame.filter(pl.col("tier").is_not_null())["local_id"].to_list()
+    assert sent == ["earlier", "untouched"]
+
+
 def test_consent_without_a_column_for_it(tiered: Tiered, make_schema: Schema, consent: Agreement) -> None:
     with pytest.raises(NotPermittedError) as caught:
         tiered({}, schema=make_schema(consent=None), agreement=consent)
