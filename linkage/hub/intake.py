@@ -242,6 +242,8 @@ class _Judge:
             judged = replace(judged, source=manifest.source)
             sender = self.senders[manifest.source]
             manifest = verify_batch(path, sender)
+            if manifest.source != judged.source:  # another file stands here than was asked for its sender
+                return _refused(judged, "untrusted-sender")
             judged = replace(judged, manifest=manifest)
             current = self.history.current.get(manifest.source)
             if resumed and current is not None and current.digest == judged.digest:
@@ -249,6 +251,9 @@ class _Judge:
             reason = self._not_agreed(manifest) or self._not_new(judged.digest, manifest)
             if reason is None and not _fits(open_encodings(path, self.hub, sender), self.spec):
                 reason = "contents-mismatch"
+            # The ledger and the receipt are about this digest, and whoever sent the file may still hold it open.
+            if reason is None and file_digest(path) != judged.digest:
+                reason = "damaged"
         except SealError as error:
             return _refused(judged, error.reason)
         if reason is not None:

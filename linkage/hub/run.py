@@ -23,7 +23,7 @@ from typing import Any
 from linkage import __version__
 from linkage.contract.agreement import Agreement
 from linkage.contract.spec import LinkageSpec
-from linkage.errors import LinkError
+from linkage.errors import LinkError, NotPermittedError, SealError
 from linkage.exchange import (
     BatchManifest,
     Party,
@@ -32,8 +32,8 @@ from linkage.exchange import (
     file_digest,
     ledger,
     open_encodings,
-    read_manifest,
     seal_person_map,
+    verify_batch,
 )
 from linkage.exchange.canonical import dump
 from linkage.hub.link import link
@@ -119,9 +119,9 @@ def run(
     LinkError
         ``no-batches``, ``fingerprint-differs`` or what :func:`linkage.hub.link.link` raises.
     NotPermittedError
-        The agreement of a source has ended.
+        The agreement of a source has ended, or is of another mode now.
     SealError
-        A batch in the state folder is damaged, or the ledger is broken.
+        A batch in the state folder is damaged or not the one taken in, or the ledger is broken.
     """
     folder = StateFolder(Path(state))
     with folder.locked():
@@ -132,7 +132,7 @@ def run(
         }
         for source in current:
             agreements[source].check_in_force(today)
-        manifests = {source: read_manifest(path) for source, path in current.items()}
+        manifests = {source: _verified(path, senders[source], agreements[source]) for source, path in current.items()}
         _require_one_fingerprint(manifests)
         digests = {source: path.stem for source, path in current.items()}
         run_id = _run_id(month, project, epoch, spec, hub, analysis, digests)
@@ -175,6 +175,24 @@ def run(
 def _say(progress: Callable[[str], None] | None, word: str) -> None:
     if progress is not None:
         progress(word)
+
+
+def _verified(path: Path, sender: PublicParty, agreement: Agreement) -> BatchManifest:
+    """Return the manifest of a batch that is still the one in the ledger, and still sent under its agreement's mode."""
+    manifest = verify_batch(path, sender)
+    if file_digest(path) != path.stem:
+        raise SealError(
+            f"{path}: not the file that was taken in",
+            reason="damaged",
+            hint=f"bring it back from a copy, or ask source {manifest.source} for a new batch",
+        )
+    if manifest.mode != agreement.mode:
+        raise NotPermittedError(
+            f"the batch of source {manifest.source} was sent under another mode than its agreement has now",
+            reason="agreement-differs",
+            hint="ask the source for a new batch under the present agreement",
+        )
+    return manifest
 
 
 def _require_one_fingerprint(manifests: Mapping[str, BatchManifest]) -> None:

@@ -492,6 +492,55 @@ def test_a_source_whose_agreement_has_ended_is_not_linked(hub: Hub) -> None:
     assert not (hub.root / "runs").exists()
 
 
+def test_a_batch_is_not_linked_under_an_agreement_of_another_mode(hub: Hub) -> None:
+    for source in SOURCES:
+        hub.send(source)
+    hub.take_in()
+    counts = {**hub.agreements, "dcf": hub.agreements["dcf"].model_copy(update={"mode": "aggregate"})}
+    with pytest.raises(NotPermittedError) as raised:
+        hub.run(agreements=counts)
+    assert raised.value.reason == "agreement-differs"
+    assert not (hub.root / "runs").exists()
+
+
+def test_another_good_batch_in_the_place_of_the_one_taken_in_is_not_linked(hub: Hub, tmp_path: Path) -> None:
+    older = shutil.move(hub.send("dcf"), tmp_path / "older.batch")
+    for source in SOURCES:
+        hub.send(source)
+    hub.take_in().require_all()
+    place = hub.current()["dcf"]
+    place.unlink()
+    shutil.copy(older, place)
+    with pytest.raises(SealError) as raised:
+        hub.run()
+    assert raised.value.reason == "damaged"
+    assert not (hub.root / "runs").exists()
+
+
+@pytest.mark.parametrize(("source", "reason"), [("pohsey", "untrusted-sender"), ("mpd", "damaged")])
+def test_a_file_that_its_sender_changes_while_it_is_judged_is_refused(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: str, reason: str
+) -> None:
+    """An agency that holds its upload open writes another batch of its own into it, even under another's name."""
+    other = shutil.move(hub.send(source, signer="mpd", seed=3), tmp_path / "other.batch")
+    hub.send("mpd")
+    step = "read_manifest" if source != "mpd" else "verify_batch"
+    real = getattr(intake_module, step)
+
+    def swap(path: Path, *rest: Any) -> Any:
+        found = real(path, *rest)
+        if found.source == "mpd" and (step == "verify_batch" or path.stem in judging):
+            path.write_bytes(Path(other).read_bytes())
+        judging.add(path.stem)
+        return found
+
+    judging: set[str] = set()
+    monkeypatch.setattr(intake_module, step, swap)
+    intake = hub.take_in()
+    assert [entry.reason for entry in intake.quarantined] == [reason]
+    assert hub.current() == {}
+
+
 def test_batches_of_an_earlier_epoch_do_not_count(hub: Hub) -> None:
     for source in SOURCES:
         hub.send(source)
