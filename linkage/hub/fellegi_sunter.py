@@ -34,6 +34,7 @@ _KERNEL = np.array([1, 2, 3, 4, 3, 2, 1]) / 16
 _POOL = 30.0  # pairs by which a stratum's m leans on the pooled m
 _SPREAD = 2.0  # pairs that fall as unlike ones do, so that an empty level says nothing
 _ROUNDS = 100
+_COMPETITORS = 10  # candidates a record, the best of all, among which the start and the gate are decided
 
 
 @dataclass(frozen=True)
@@ -122,18 +123,15 @@ def fit(encoded: Encoded, candidates: Candidates) -> Fit:
         levels, tail, height = _calibrate(problem, candidates.unlike_pairs, total, probability)
         found = _maximise(problem, levels, tail, -height, _start(problem, total))
         rounds += found.rounds
-        probability = np.zeros(len(total))
-        probability[problem.linkable] = found.probability
-        likely = np.flatnonzero(found.probability > 1e-4)
-        share = found.probability[likely]
-        chosen = np.flatnonzero(problem.linkable)[likely]
-        m = _learn_m(candidates.levels[chosen], candidates.strata[chosen], share, u)
+        probability = found.probability
+        likely = np.flatnonzero(probability > 1e-4)
+        m = _learn_m(candidates.levels[likely], candidates.strata[likely], probability[likely], u)
         problem = _problem(encoded, candidates, _find_repeats(candidates, levels, found.m, tail), total)
     shown = _links_shown(problem, total)
-    posterior, matches = found.probability, found.matches
+    pair = np.flatnonzero(problem.linkable)
+    posterior, matches = probability[pair], found.matches
     if not shown:
         posterior, matches = np.zeros_like(posterior), np.zeros_like(matches)
-    pair = np.flatnonzero(problem.linkable)
     number = len(encoded.sources)
     return Fit(
         pair=pair,
@@ -163,7 +161,7 @@ def _problem(encoded: Encoded, candidates: Candidates, repeats: NDArray[np.int64
         linkable=candidates.linkable,
         unlike=unlike,
         repeats=repeats,
-        twin=_twins(left, right, weight, len(repeats) > 0),
+        twin=_twins(left, right, weight, unit),
         pair_of=np.minimum(a, b) * number + np.maximum(a, b),
         first=np.repeat(sizes, number),
         second=np.tile(sizes, number),
@@ -182,15 +180,17 @@ def _units(records: int, left: NDArray[np.int64], right: NDArray[np.int64]) -> N
     return unit
 
 
-def _twins(left: NDArray[np.int64], right: NDArray[np.int64], weight: Floats, any_repeats: bool) -> NDArray[np.int64]:
+def _twins(
+    left: NDArray[np.int64], right: NDArray[np.int64], weight: Floats, unit: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """Let the heaviest of several candidates between the same units stand for all of them."""
     twin = np.arange(len(left))
-    if not any_repeats:
-        return twin
-    order = np.lexsort((-weight, np.maximum(left, right), np.minimum(left, right)))
-    low, high = np.minimum(left, right)[order], np.maximum(left, right)[order]
-    new = np.append(True, (np.diff(low) != 0) | (np.diff(high) != 0))
-    twin[order] = order[np.flatnonzero(new)[np.cumsum(new) - 1]]
+    several = np.bincount(unit) > 1
+    among = np.flatnonzero(several[left] | several[right])
+    low, high = np.minimum(left, right)[among], np.maximum(left, right)[among]
+    order = np.lexsort((-weight[among], high, low))
+    new = (np.diff(low[order], prepend=-1) != 0) | (np.diff(high[order], prepend=-1) != 0)
+    twin[among[order]] = among[order][np.flatnonzero(new)[np.cumsum(new) - 1]]
     return twin
 
 
@@ -215,7 +215,10 @@ def _false_shares(problem: _Problem, score: Floats) -> tuple[NDArray[np.int64], 
 
     Unlike pairs are decoys: as many of them win as linkable pairs that do not match, in proportion to their number.
     """
-    order = greedy_matching(score, problem.left, problem.right)
+    most = _COMPETITORS * len(np.unique(problem.left))
+    among = np.argpartition(-score, most)[:most] if len(score) > most else np.arange(len(score))
+    among.sort()
+    order = among[greedy_matching(score[among], problem.left[among], problem.right[among])]
     order = order[problem.linkable[order] | problem.unlike[order]]
     linkable = problem.linkable[order]
     share = (np.cumsum(~linkable) * problem.ratio + 1) / np.maximum(np.cumsum(linkable), 1)
@@ -240,7 +243,7 @@ def _links_shown(problem: _Problem, weight: Floats) -> bool:
 @dataclass(frozen=True)
 class _Estimate:
     weight: Floats  # (candidates,)
-    probability: Floats  # (linkable candidates,)
+    probability: Floats  # (candidates,), zero for those that cannot be linked
     matches: Floats  # (source pairs,)
     m: Floats
     rounds: int
@@ -253,36 +256,43 @@ def _maximise(
     fixed: Floats,
     start: NDArray[np.int64],
 ) -> _Estimate:
-    """Alternate between matching marginals and m until the expected number of matches stands still."""
-    chosen = np.flatnonzero(problem.linkable)
-    strata = np.zeros_like(levels)
-    slots = problem.left[chosen], problem.right[chosen]
-    pair_of = problem.pair_of[chosen]
-    own = problem.twin[chosen] == chosen
-    place = np.empty(len(problem.linkable), np.int64)
+    """Alternate between matching marginals and m until the expected number of matches stands still.
+
+    Level 0 holds nearly all candidates and nearly no match: its pairs take no part in the competition and are counted
+    together, by source pair.
+    """
+    chosen = np.flatnonzero(problem.linkable & (levels[:, 0] > 0))
+    far = np.flatnonzero(problem.linkable & (levels[:, 0] == 0))
+    number = len(problem.first)
+    far_pairs = np.bincount(problem.pair_of[far], minlength=number)
+    level, pair_of, twin = levels[chosen, 0], problem.pair_of[chosen], problem.twin[chosen]
+    place = np.full(len(problem.linkable), -1)
     place[chosen] = np.arange(len(chosen))
-    stand_in = place[problem.twin[chosen]]
-    m = _learn_m(levels[start], strata[start], np.ones(len(start)), u, smooth=True)
-    matches = np.bincount(problem.pair_of[start], minlength=len(problem.first)).astype(float)
-    probability = np.zeros(len(chosen))
+    stand_in = np.where(place[twin] >= 0, place[twin], np.arange(len(chosen)))
+    own = stand_in == np.arange(len(chosen))
+    strata = np.zeros((len(chosen) + 1, 1), np.uint8)
+    m = _learn_m(levels[start], np.zeros((len(start), 1), np.uint8), np.ones(len(start)), u, smooth=True)
+    matches = np.bincount(problem.pair_of[start], minlength=number).astype(float)
+    close, far_chance = np.zeros(len(chosen)), np.zeros(number)
     rounds = 0
     for rounds in range(1, _ROUNDS + 1):
-        # One measurement, never missing: a look-up in one table, over millions of pairs in each round.
-        weight = _log_ratio(m, u)[0, 0][levels[:, 0]] + fixed
-        log_odds = weight[chosen] + np.log(_prior_odds(problem, matches))[pair_of]
-        odds = np.exp(np.clip(log_odds, -50, 50))
-        # Pairs next to impossible take no part in the competition: their odds are their probability.
+        ratio = _log_ratio(m, u)[0, 0]
+        prior = np.log(_prior_odds(problem, matches))
+        odds = np.exp(np.clip(ratio[level] + fixed[chosen] + prior[pair_of], -50, 50))
+        # Pairs next to impossible take no part in the competition either: their odds are their probability.
         active = own & (odds > 1e-5)
-        probability = np.minimum(odds, 1e-5)
-        probability[active] = matching_marginals(odds[active], slots[0][active], slots[1][active])
-        if not own.all():
-            probability = probability[stand_in]
-        before, matches = matches, np.bincount(pair_of, weights=probability, minlength=len(problem.first))
-        likely = np.flatnonzero(probability > 1e-5)
-        m = _learn_m(levels[chosen[likely]], strata[chosen[likely]], probability[likely], u, smooth=True)
+        close = np.minimum(odds, 1e-5)
+        close[active] = matching_marginals(odds[active], problem.left[chosen[active]], problem.right[chosen[active]])
+        close = close[stand_in]
+        far_chance = np.minimum(np.exp(np.clip(ratio[0] + prior, -50, 50)), 1e-5)
+        before, matches = matches, np.bincount(pair_of, weights=close, minlength=number) + far_pairs * far_chance
+        share = np.append(close, (far_pairs * far_chance).sum())
+        m = _learn_m(np.append(level, np.uint8(0))[:, None], strata, share, u, smooth=True)
         if rounds > 15 and np.abs(matches - before).sum() < 0.1 + 2e-4 * matches.sum():
             break
-    return _Estimate(weight, probability, matches, m, rounds)
+    probability = np.zeros(len(problem.linkable))
+    probability[chosen], probability[far] = close, far_chance[problem.pair_of[far]]
+    return _Estimate(_log_ratio(m, u)[0, 0][levels[:, 0]] + fixed, probability, matches, m, rounds)
 
 
 def _prior_odds(problem: _Problem, matches: Floats) -> Floats:

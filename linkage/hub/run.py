@@ -7,7 +7,8 @@
       batches/<source>.batch    what it was made from; the analysis opens the facts in them
       quality.json              aggregates on how good the links are; written last: a run with it is done
 
-The folder is all that the analysis needs, and holds no secret of the hub: it can be copied to another host.
+Map and batches are all that the analysis needs, and are sealed: they can be copied to another host. ``quality.json`` is
+not sealed and holds exact numbers of links, which are overlaps: confidential, and readable by its owner alone.
 """
 
 from __future__ import annotations
