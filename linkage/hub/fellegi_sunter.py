@@ -17,24 +17,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import correlate1d
 
+from linkage.hub.calibration import calibrate, find_repeats
 from linkage.hub.compare import Candidates
+from linkage.hub.competition import Problem, links_shown, pose, start_pairs
 from linkage.hub.encoded import Encoded
 from linkage.hub.kernels import MISSING
-from linkage.hub.matching import greedy_matching, matching_marginals
+from linkage.hub.matching import matching_marginals
 
 __all__ = ["Fit", "fit"]
 
 Floats = NDArray[np.float64]
 
-_START = 0.05  # share of false pairs, judged by unlike pairs, up to which pairs start the estimation
-_GATE = 0.10  # the same share above which the data show no links at all
-_LEAST = 30  # unlike pairs beyond which their tail is extrapolated
-_REFITS = 4
+_REFITS = 4  # times that weights are learnt from the calibrated probabilities
 _KERNEL = np.array([1, 2, 3, 4, 3, 2, 1]) / 16
 _POOL = 30.0  # pairs by which a stratum's m leans on the pooled m
 _SPREAD = 2.0  # pairs that fall as unlike ones do, so that an empty level says nothing
 _ROUNDS = 100
-_COMPETITORS = 10  # candidates a record, the best of all, among which the start and the gate are decided
 
 
 @dataclass(frozen=True)
@@ -73,24 +71,6 @@ class Fit:
     shown: bool
 
 
-@dataclass(frozen=True)
-class _Problem:
-    """Which candidates compete for what. Records found to be repeats of one another act as one."""
-
-    left: NDArray[np.int64]  # slots of all candidates in competition
-    right: NDArray[np.int64]
-    linkable: NDArray[np.bool_]
-    unlike: NDArray[np.bool_]  # pairs of one source that are no repeats: the decoys
-    repeats: NDArray[np.int64]  # (repeats,) the others of them, as places in the candidates
-    twin: NDArray[np.int64]  # the candidate that stands for this one: itself, but where repeats make two of one
-    pair_of: NDArray[np.int64]  # source pair of each candidate
-    first: Floats  # (source pairs,) records on either side; linkable pairs
-    second: Floats
-    linkables: Floats
-    exclusive: NDArray[np.bool_]  # whether either side is free of repeats
-    ratio: float  # linkable pairs for each unlike pair compared
-
-
 def fit(encoded: Encoded, candidates: Candidates) -> Fit:
     """Estimate match weights and probabilities.
 
@@ -110,24 +90,24 @@ def fit(encoded: Encoded, candidates: Candidates) -> Fit:
     sources the records come from.
     """
     repeats = np.zeros(0, np.int64)
-    problem = _problem(encoded, candidates, repeats, candidates.score)
+    problem = pose(encoded, candidates, repeats, candidates.score)
     u = candidates.unlike_counts / candidates.unlike_counts.sum(axis=2, keepdims=True)
     fixed = -candidates.commonness.sum(axis=1) - candidates.chance
-    start = _start(problem, candidates.score)
+    start = start_pairs(problem, candidates.score)
     m = _learn_m(candidates.levels[start], candidates.strata[start], np.ones(len(start)), u)
     rounds = 0
     probability = np.zeros(len(candidates.score))
     probability[start] = 1.0
     for _ in range(_REFITS):
         total = _weights(candidates.levels, candidates.strata, m, u) + fixed
-        levels, tail, height = _calibrate(problem, candidates.unlike_pairs, total, probability)
-        found = _maximise(problem, levels, tail, -height, _start(problem, total))
+        levels, tail, height = calibrate(problem, candidates.unlike_pairs, total, probability)
+        found = _maximise(problem, levels, tail, -height, start_pairs(problem, total))
         rounds += found.rounds
         probability = found.probability
         likely = np.flatnonzero(probability > 1e-4)
         m = _learn_m(candidates.levels[likely], candidates.strata[likely], probability[likely], u)
-        problem = _problem(encoded, candidates, _find_repeats(candidates, levels, found.m, tail), total)
-    shown = _links_shown(problem, total)
+        problem = pose(encoded, candidates, find_repeats(candidates, levels, found.m, tail), total)
+    shown = links_shown(problem, total)
     pair = np.flatnonzero(problem.linkable)
     posterior, matches = probability[pair], found.matches
     if not shown:
@@ -146,100 +126,6 @@ def fit(encoded: Encoded, candidates: Candidates) -> Fit:
     )
 
 
-def _problem(encoded: Encoded, candidates: Candidates, repeats: NDArray[np.int64], weight: Floats) -> _Problem:
-    source, number = encoded.source.astype(np.int64), len(encoded.sources)
-    unit = _units(len(source), candidates.left[repeats], candidates.right[repeats])
-    left, right = unit[candidates.left], unit[candidates.right]
-    a, b = source[candidates.left], source[candidates.right]
-    sizes = np.bincount(source, minlength=number).astype(float)
-    single = encoded.deduplicated
-    unlike = ~candidates.linkable
-    unlike[repeats] = False
-    return _Problem(
-        left=np.where(single[b], left * number + b, -1),
-        right=np.where(single[a], right * number + a, -1),
-        linkable=candidates.linkable,
-        unlike=unlike,
-        repeats=repeats,
-        twin=_twins(left, right, weight, unit),
-        pair_of=np.minimum(a, b) * number + np.maximum(a, b),
-        first=np.repeat(sizes, number),
-        second=np.tile(sizes, number),
-        linkables=candidates.pairs.ravel(),
-        exclusive=np.logical_and.outer(single, single).ravel(),
-        ratio=float(candidates.pairs.sum() / max(candidates.unlike_pairs, 1)),
-    )
-
-
-def _units(records: int, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give every record a number, repeats that of the first of them."""
-    unit = np.arange(records)
-    for a, b in zip(left.tolist(), right.tolist(), strict=True):
-        one, other = sorted((int(unit[a]), int(unit[b])))
-        unit[unit == other] = one
-    return unit
-
-
-def _twins(
-    left: NDArray[np.int64], right: NDArray[np.int64], weight: Floats, unit: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Let the heaviest of several candidates between the same units stand for all of them."""
-    twin = np.arange(len(left))
-    several = np.bincount(unit) > 1
-    among = np.flatnonzero(several[left] | several[right])
-    low, high = np.minimum(left, right)[among], np.maximum(left, right)[among]
-    order = np.lexsort((-weight[among], high, low))
-    new = (np.diff(low[order], prepend=-1) != 0) | (np.diff(high[order], prepend=-1) != 0)
-    twin[among[order]] = among[order][np.flatnonzero(new)[np.cumsum(new) - 1]]
-    return twin
-
-
-def _find_repeats(candidates: Candidates, levels: NDArray[np.uint8], m: Floats, u: Floats) -> NDArray[np.int64]:
-    """Find people who stand in a source under two numbers although it says that it has no repeats.
-
-    Pairs of one source are unlike pairs, whose sum of weights falls off exponentially, and possibly a few repeats,
-    which look like matches. How few is estimated; a pair is a repeat if it is one with probability 0.98.
-    """
-    within = np.flatnonzero(~candidates.linkable)
-    ratio = (m[0, 0] / u[0, 0])[levels[within, 0]]
-    share = 1.0 / max(candidates.unlike_pairs, 1.0)
-    for _ in range(50):
-        probability = share * ratio / (1 + share * ratio)
-        share = (probability.sum() + 0.1) / max(candidates.unlike_pairs, 1.0)
-    repeats: NDArray[np.int64] = within[probability > 0.98]
-    return repeats
-
-
-def _false_shares(problem: _Problem, score: Floats) -> tuple[NDArray[np.int64], Floats]:
-    """Let linkable and unlike pairs compete one-to-one; return the linkable winners and the false share down to each.
-
-    Unlike pairs are decoys: as many of them win as linkable pairs that do not match, in proportion to their number.
-    """
-    most = _COMPETITORS * len(np.unique(problem.left))
-    among = np.argpartition(-score, most)[:most] if len(score) > most else np.arange(len(score))
-    among.sort()
-    order = among[greedy_matching(score[among], problem.left[among], problem.right[among])]
-    order = order[problem.linkable[order] | problem.unlike[order]]
-    linkable = problem.linkable[order]
-    share = (np.cumsum(~linkable) * problem.ratio + 1) / np.maximum(np.cumsum(linkable), 1)
-    share = np.minimum.accumulate(share[::-1])[::-1]
-    return order[linkable], share[linkable]
-
-
-def _start(problem: _Problem, score: Floats) -> NDArray[np.int64]:
-    winners, share = _false_shares(problem, score)
-    for limit in (_START, 2 * _START, 4 * _START):
-        chosen = winners[share <= limit]
-        if len(chosen) >= 20:
-            return chosen
-    return winners[:20]
-
-
-def _links_shown(problem: _Problem, weight: Floats) -> bool:
-    _, share = _false_shares(problem, weight)
-    return bool((share <= _GATE).any())
-
-
 @dataclass(frozen=True)
 class _Estimate:
     weight: Floats  # (candidates,)
@@ -250,7 +136,7 @@ class _Estimate:
 
 
 def _maximise(
-    problem: _Problem,
+    problem: Problem,
     levels: NDArray[np.uint8],
     u: Floats,
     fixed: Floats,
@@ -295,7 +181,7 @@ def _maximise(
     return _Estimate(_log_ratio(m, u)[0, 0][levels[:, 0]] + fixed, probability, matches, m, rounds)
 
 
-def _prior_odds(problem: _Problem, matches: Floats) -> Floats:
+def _prior_odds(problem: Problem, matches: Floats) -> Floats:
     """Odds of a pair before it is compared, by source pair: matches over the pairs that are still free."""
     spare = 0.005 * np.minimum(problem.first, problem.second) + 1
     free = np.maximum(problem.first - matches, 0) + spare, np.maximum(problem.second - matches, 0) + spare
@@ -353,75 +239,3 @@ def _never_falling(values: Floats, weights: Floats) -> Floats:
             total = weight_a + weight_b
             level.append([(value_a * weight_a + value_b * weight_b) / total, total, count_a + count_b])
     return np.repeat([entry[0] for entry in level], [int(entry[2]) for entry in level])
-
-
-def _calibrate(
-    problem: _Problem, unlike_pairs: float, total: Floats, probability: Floats
-) -> tuple[NDArray[np.uint8], Floats, Floats]:
-    """Cut the sum of weights into levels by how rare it is among unlike pairs.
-
-    Unlike pairs of one source tell how the sum falls off, beyond the last thirty of them by the exponential law that
-    such sums follow: the few that lie further out are mostly people who stand in a source under two numbers. From how
-    high it falls may differ by pair of sources: that is read off as near to the matches as they can be told apart,
-    where there are a few pairs for every match, less the matches themselves.
-
-    Parameters
-    ----------
-    probability
-        float64 (candidates,): probability of a match as known so far.
-
-    Returns
-    -------
-    levels : uint8 (candidates, 1)
-    u : float64 (1, 1, levels)
-    height : float64 (candidates,): log of the height of the candidate's source pair over that within sources
-    """
-    linkable = problem.linkable
-    # Without a source free of repeats, all pairs stand in for unlike ones: next to none of them match.
-    some = bool(problem.unlike.any())
-    compared, reference = (unlike_pairs, problem.unlike) if some else (problem.linkables.sum(), linkable)
-    unlike = np.sort(total[reference])[::-1]
-    share = min(0.05, max(4 * probability.sum() / problem.linkables.sum(), 20 * _LEAST / compared))
-    base = float(unlike[min(int(share * compared), len(unlike) - 1)])
-    beyond = unlike[unlike >= base]
-    edges, tail = _tail_of(beyond - base, len(beyond) / compared, float(total.max()) - base)
-    levels = np.searchsorted(edges + base, total, side="right").astype(np.uint8)
-    over = linkable & (total > base)
-    others = np.bincount(problem.pair_of[over], weights=1 - probability[over], minlength=len(problem.linkables))
-    usual = problem.linkables * tail[1:].sum()
-    overall = max(others.sum(), 1.0) / usual.sum()
-    height = np.log((others + _POOL * overall) / (usual + _POOL))
-    return levels[:, None], tail[None, None], np.where(linkable & (levels > 0), height[problem.pair_of], 0.0)
-
-
-def _tail_of(beyond: Floats, share: float, reach: float) -> tuple[Floats, Floats]:
-    """Return the lower edges of levels 1, 2, ... and the share of unlike pairs at each level from 0 on.
-
-    Parameters
-    ----------
-    beyond
-        By how much unlike pairs exceed the base, descending.
-    share
-        Share of all unlike pairs that do.
-    reach
-        The largest excess of any pair.
-    """
-    count = len(beyond)
-    few, many = min(_LEAST, count), min(20 * _LEAST, count)
-    near, far = beyond[many - 1], beyond[few - 1]
-    # Maximum likelihood of an exponential law above `near`, everything above `far` censored there.
-    exposure = (np.minimum(beyond[:many], far) - near).sum()
-    # A log likelihood ratio falls off at pace 1 among unlike pairs, an overstated one more slowly, none faster.
-    rate = min(1.0, (many - few) / exposure) if exposure > 0 and many > few else 1.0
-    steps = np.arange(1 + int(np.ceil(3 * max(np.log10(count / few), 0)))) / 3
-    edges = np.unique(beyond[np.minimum((count / 10**steps).astype(int), count) - 1][1:])
-    edges = np.concatenate([[0.0], edges[(edges > 0) & (edges < far)]])
-    above = np.array([(beyond >= edge).sum() for edge in edges]) / count
-    further = far + np.arange(0, 40) * np.log(10) / 3 / rate
-    further = further[: 1 + int((further < reach).sum())]
-    edges = np.concatenate([edges, further])
-    above = np.concatenate([above, few / count * np.exp(-rate * (further - far))])
-    above = share * np.minimum.accumulate(above)
-    # Where weights tie, a level may hold no unlike pair: half of one keeps its weight finite.
-    tail = np.concatenate([above[:-1] - above[1:], above[-1:]]) + share * 1e-6
-    return edges, np.concatenate([[max(1 - tail.sum(), 1e-9)], tail])

@@ -1,0 +1,126 @@
+"""Which pairs of records compete for what, and how many of the best would be false.
+
+A record has one slot for each other source that is free of repeats: at most one of its pairs with that source is a
+match. Pairs within such a source cannot match and serve as decoys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linkage.hub.compare import Candidates
+from linkage.hub.encoded import Encoded
+from linkage.hub.matching import greedy_matching
+
+__all__ = ["Problem", "links_shown", "pose", "start_pairs"]
+
+Floats = NDArray[np.float64]
+
+_START = 0.05  # share of false pairs, judged by unlike pairs, up to which pairs start the estimation
+_GATE = 0.10  # the same share above which the data show no links at all
+_COMPETITORS = 10  # candidates a record, the best of all, among which the start and the gate are decided
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Which candidates compete for what. Records found to be repeats of one another act as one."""
+
+    left: NDArray[np.int64]  # slots of all candidates in competition
+    right: NDArray[np.int64]
+    linkable: NDArray[np.bool_]
+    unlike: NDArray[np.bool_]  # pairs of one source that are no repeats: the decoys
+    repeats: NDArray[np.int64]  # (repeats,) the others of them, as places in the candidates
+    twin: NDArray[np.int64]  # the candidate that stands for this one: itself, but where repeats make two of one
+    pair_of: NDArray[np.int64]  # source pair of each candidate
+    first: Floats  # (source pairs,) records on either side; linkable pairs
+    second: Floats
+    linkables: Floats
+    exclusive: NDArray[np.bool_]  # whether either side is free of repeats
+    ratio: float  # linkable pairs for each unlike pair compared
+
+
+def pose(encoded: Encoded, candidates: Candidates, repeats: NDArray[np.int64], weight: Floats) -> Problem:
+    """Say which candidates compete, where the pairs at ``repeats`` have made one of two records.
+
+    ``weight`` decides which of several candidates between the same two people stands for all of them.
+    """
+    source, number = encoded.source.astype(np.int64), len(encoded.sources)
+    unit = _units(len(source), candidates.left[repeats], candidates.right[repeats])
+    left, right = unit[candidates.left], unit[candidates.right]
+    a, b = source[candidates.left], source[candidates.right]
+    sizes = np.bincount(source, minlength=number).astype(float)
+    single = encoded.deduplicated
+    unlike = ~candidates.linkable
+    unlike[repeats] = False
+    return Problem(
+        left=np.where(single[b], left * number + b, -1),
+        right=np.where(single[a], right * number + a, -1),
+        linkable=candidates.linkable,
+        unlike=unlike,
+        repeats=repeats,
+        twin=_twins(left, right, weight, unit),
+        pair_of=np.minimum(a, b) * number + np.maximum(a, b),
+        first=np.repeat(sizes, number),
+        second=np.tile(sizes, number),
+        linkables=candidates.pairs.ravel(),
+        exclusive=np.logical_and.outer(single, single).ravel(),
+        ratio=float(candidates.pairs.sum() / max(candidates.unlike_pairs, 1)),
+    )
+
+
+def _units(records: int, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give every record a number, repeats that of the first of them."""
+    unit = np.arange(records)
+    for a, b in zip(left.tolist(), right.tolist(), strict=True):
+        one, other = sorted((int(unit[a]), int(unit[b])))
+        unit[unit == other] = one
+    return unit
+
+
+def _twins(
+    left: NDArray[np.int64], right: NDArray[np.int64], weight: Floats, unit: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Let the heaviest of several candidates between the same units stand for all of them."""
+    twin = np.arange(len(left))
+    several = np.bincount(unit) > 1
+    among = np.flatnonzero(several[left] | several[right])
+    low, high = np.minimum(left, right)[among], np.maximum(left, right)[among]
+    order = np.lexsort((-weight[among], high, low))
+    new = (np.diff(low[order], prepend=-1) != 0) | (np.diff(high[order], prepend=-1) != 0)
+    twin[among[order]] = among[order][np.flatnonzero(new)[np.cumsum(new) - 1]]
+    return twin
+
+
+def _false_shares(problem: Problem, score: Floats) -> tuple[NDArray[np.int64], Floats]:
+    """Let linkable and unlike pairs compete one-to-one; return the linkable winners and the false share down to each.
+
+    Unlike pairs are decoys: as many of them win as linkable pairs that do not match, in proportion to their number.
+    """
+    most = _COMPETITORS * len(np.unique(problem.left))
+    among = np.argpartition(-score, most)[:most] if len(score) > most else np.arange(len(score))
+    among.sort()
+    order = among[greedy_matching(score[among], problem.left[among], problem.right[among])]
+    order = order[problem.linkable[order] | problem.unlike[order]]
+    linkable = problem.linkable[order]
+    share = (np.cumsum(~linkable) * problem.ratio + 1) / np.maximum(np.cumsum(linkable), 1)
+    share = np.minimum.accumulate(share[::-1])[::-1]
+    return order[linkable], share[linkable]
+
+
+def start_pairs(problem: Problem, score: Floats) -> NDArray[np.int64]:
+    """Return the pairs to start the estimation from: few of them false, but twenty at least if there are as many."""
+    winners, share = _false_shares(problem, score)
+    for limit in (_START, 2 * _START, 4 * _START):
+        chosen = winners[share <= limit]
+        if len(chosen) >= 20:
+            return chosen
+    return winners[:20]
+
+
+def links_shown(problem: Problem, weight: Floats) -> bool:
+    """Tell whether the data show links at all: whether some best pairs are nearly free of false ones."""
+    _, share = _false_shares(problem, weight)
+    return bool((share <= _GATE).any())
