@@ -19,6 +19,7 @@ from linkage.exchange import (
     open_facts,
     open_person_map,
     read_manifest,
+    verify_batch,
 )
 
 __all__ = ["Inputs", "open_inputs"]
@@ -87,9 +88,7 @@ def open_inputs(
     facts: dict[str, pl.DataFrame] = {}
     manifests: dict[str, BatchManifest] = {}
     for path in batches:
-        # The name of the sender is only believed because open_facts then checks that sender's signature.
-        manifest = read_manifest(path)
-        source = manifest.source
+        source = read_manifest(path).source  # not to be believed before that source's signature is checked
         if source not in senders:
             raise SealError(
                 "sealed file refused: untrusted-sender",
@@ -98,6 +97,9 @@ def open_inputs(
             )
         if source in facts:
             raise ReleaseError(f"source {source} has two batches", reason="two-batches")
+        manifest = verify_batch(path, senders[source])
+        if manifest.source != source:
+            raise SealError("sealed file refused: damaged", reason="damaged", hint="the file changes while it is read")
         facts[source] = open_facts(path, party, senders[source])
         manifests[source] = manifest
         if (manifest.project, manifest.epoch) != (opened.manifest.project, opened.manifest.epoch):
