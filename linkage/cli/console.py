@@ -50,8 +50,8 @@ def print_json(text: str) -> None:
 
 
 def say(line: str) -> None:
-    """Write a line for people to stderr, as it is."""
-    Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
+    """Write a line for people to stderr, as it is but for control characters, which a stranger's file may hold."""
+    Console(stderr=True).print(_printable(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def open_settings(given: Path | None) -> Settings:
@@ -146,7 +146,11 @@ def report(error: LinkageError, *, as_json: bool) -> None:
 
 def _one_line(text: str) -> str:
     """Return text without line breaks and without control characters, which a file's name may hold."""
-    return "".join(letter if letter.isprintable() else " " for letter in " ".join(text.split()))
+    return _printable(" ".join(text.split()))
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def internal_error(error: BaseException) -> LinkageError:

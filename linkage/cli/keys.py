@@ -10,6 +10,7 @@ import cyclopts
 from rich.console import Console
 from rich.table import Table
 
+from linkage.cli.console import say
 from linkage.exchange.keyfile import KIND_LINKAGE, KIND_PARTY, KIND_PUBLIC, read_key_file
 from linkage.exchange.keys import create_linkage_key, create_party, load_linkage_key, load_party, load_public
 
@@ -39,10 +40,9 @@ def linkage(
         The file to write, readable by its owner alone. An existing file is never overwritten.
     """
     key = create_linkage_key(out, project, epoch)
-    console = Console(stderr=True)
-    console.print(f"linkage key written: {out}", highlight=False, soft_wrap=True)
-    console.print(f"check value, for all who hold it to compare: {_spaced(key.check_value)}", highlight=False)
-    console.print("give it to the agencies by hand; the hub and the analysis must never have it", highlight=False)
+    say(f"linkage key written: {out}")
+    say(f"check value, for all who hold it to compare: {_spaced(key.check_value)}")
+    say("give it to the agencies by hand; the hub and the analysis must never have it")
 
 
 @app.command
@@ -61,11 +61,9 @@ def party(
         The folder for both files; made for its owner alone if it is not there.
     """
     private_path, public_path = create_party(out, name)
-    console = Console(stderr=True)
-    console.print(f"private, stays here: {private_path}", highlight=False, soft_wrap=True)
-    console.print(f"public, for the others: {public_path}", highlight=False, soft_wrap=True)
-    key_id = _spaced(load_public(public_path).key_id)
-    console.print(f"key id, to be compared by voice: {key_id}", highlight=False, soft_wrap=True)
+    say(f"private, stays here: {private_path}")
+    say(f"public, for the others: {public_path}")
+    say(f"key id, to be compared by voice: {_spaced(load_public(public_path).key_id)}")
 
 
 @app.command

@@ -198,7 +198,7 @@ class FileEntry(_Strict):
 class Signer(_Strict):
     """Who signs: a public party key. Compare the key id with what the analysis party says it is."""
 
-    name: str
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
     key_id: _Hex32
     signing: str
     mlkem768: str

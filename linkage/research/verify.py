@@ -130,6 +130,8 @@ def verify_release(folder: Path, signer: PublicParty | None, *, audit_tables: bo
             passed.append("no withheld count can be worked out from the tables")
     except ReleaseError as error:
         problems += error.problems or [error.message]
+    except Exception:  # whoever wrote the folder chose what stands in it: what cannot be judged does not verify
+        problems.append("the release is not what the format says")
     named = manifest.signer if manifest else None
     return VerifyReport(
         folder,

@@ -18,6 +18,11 @@ from linkage.errors import ContractError, LinkageError, SealError
 Run = Callable[..., Any]
 
 
+def test_a_line_for_people_holds_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    console.say("  the signer is \x1b[2K\x1b]0;x\x07\nevil [bold]")
+    assert capsys.readouterr().err == "  the signer is  [2K ]0;x  evil [bold]\n"
+
+
 def test_help_and_version_of_the_installed_command(command: Run) -> None:
     told = command("--help")
     assert told.code == 0

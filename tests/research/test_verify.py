@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,35 @@ def test_counts_that_give_a_withheld_one_away_fail_though_they_are_signed(
     report = verify_release(folder, maker.party.public)
     assert not report.ok
     assert any("computed" in problem or "systems" in problem or "contradict" in problem for problem in report.problems)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda entry: entry["cells"][0].update(count=1 << 70, status="published"),
+        lambda entry: entry["meaning"].update(sex={"female": {"nothing": ["of the kind"]}}),
+        lambda entry: entry.update(links=[[[1 << 70, {"sex": ["female"]}], [1, {}]]]),
+        lambda entry: entry["dimensions"].reverse(),
+        lambda entry: entry.update(domains={"sex": []}),
+    ],
+)
+def test_a_signed_document_that_makes_no_sense_does_not_verify(
+    maker: Any, copy: Path, damage: Callable[[Any], object]
+) -> None:
+    document = json.loads((copy / "release.json").read_bytes())
+    entry = next(entry for entry in document["tables"] if entry["name"] == "sex")
+    damage(entry)
+    (copy / "release.json").write_bytes((json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+    columns = [*entry["dimensions"], "count", "status"]
+    rows = [
+        [*cell["values"], "" if cell["count"] is None else cell["count"], cell["status"]] for cell in entry["cells"]
+    ]
+    text = "".join(",".join(map(str, row)) + "\n" for row in [columns, *rows])
+    (copy / "tables" / "sex.csv").write_text(text, encoding="utf-8")
+    resign(copy, maker.party)
+    report = verify_release(copy, maker.party.public)
+    assert not report.ok
+    assert "changed after it was signed" not in " ".join(report.problems)
 
 
 def test_what_is_no_release_is_told_so(maker: Any, tmp_path: Path) -> None:
