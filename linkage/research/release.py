@@ -298,10 +298,19 @@ def _document(
 
 
 def earlier_releases(folder: Path, project: str) -> list[Path]:
-    """Return the releases of a project in a folder, by name; what is no release folder is passed over."""
+    """Return the releases of a project in a folder, by name; what is no release folder is passed over.
+
+    A folder that holds only part of a release is one all the same, so that it is found not to verify.
+
+    Raises
+    ------
+    ReleaseError
+        ``malformed`` where one has no document that can be read.
+    """
+    parts = (bundle.DOCUMENT, bundle.MANIFEST, bundle.SIGNATURE)
     found = []
     for entry in sorted(Path(folder).iterdir()) if Path(folder).is_dir() else ():
-        if not entry.name.startswith(".") and (entry / bundle.MANIFEST).is_file():
+        if not entry.name.startswith(".") and any((entry / part).is_file() for part in parts):
             found.append(entry)
     return [entry for entry in found if read_release(entry).project == project]
 

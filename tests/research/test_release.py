@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -315,6 +316,18 @@ def test_a_later_release_does_not_show_small_differences(
     ]
     assert len(hidden) > 10  # there was something to hide
     assert all(summary.count(name, *values) is None for name, values in hidden)
+
+
+@pytest.mark.parametrize("lost", ["manifest.json", "manifest.sig", "release.json"])
+def test_an_earlier_release_that_has_lost_a_part_is_not_passed_over(
+    maker: Any, small: Any, small_release: Any, tmp_path: Path, lost: str
+) -> None:
+    shutil.copytree(small_release.folder, tmp_path / "all" / "earlier")
+    (tmp_path / "all" / "earlier" / lost).unlink()
+    with pytest.raises(ReleaseError) as caught:
+        maker.release(small, tmp_path / "release", previous=earlier_releases(tmp_path / "all", "milwaukee"))
+    assert caught.value.reason in ("earlier-release", "malformed")
+    assert not (tmp_path / "release").exists()
 
 
 def test_another_scope_of_the_same_period_is_refused(
