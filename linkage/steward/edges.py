@@ -12,6 +12,7 @@ from statistics import NormalDist
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from linkage.contract.spec import LinkageSpec
 from linkage.errors import NotPermittedError
@@ -55,11 +56,12 @@ def visible_edges(encodings: pl.DataFrame, spec: LinkageSpec) -> dict[str, float
     anywhere = np.zeros(len(chosen), np.bool_)
     shares: dict[str, float] = {}
     for entry in spec.filters:
-        signs = _signs(main[entry.name], bits)
+        raw = np.frombuffer(b"".join(main[entry.name].to_list()), np.uint8).reshape(records, -1)
+        some = _signs(raw[chosen], bits)
         seen = np.zeros(len(chosen), np.bool_)
-        for first in range(0, records, _BLOCK):
-            block = signs[first : first + _BLOCK].astype(np.float32)
-            agreement = signs[chosen].astype(np.float32) @ block.T
+        for first in range(0, records, _BLOCK):  # a block at a time, so that a large file needs no more memory
+            block = _signs(raw[first : first + _BLOCK], bits)
+            agreement = some @ block.T
             itself = np.flatnonzero((chosen >= first) & (chosen < first + len(block)))
             agreement[itself, chosen[itself] - first] = 0
             seen |= (agreement > limit).any(axis=1)
@@ -80,6 +82,5 @@ def require_few_edges(shares: dict[str, float], spec: LinkageSpec) -> None:
         )
 
 
-def _signs(column: pl.Series, bits: int) -> np.ndarray[tuple[int, int], np.dtype[np.int8]]:
-    raw = np.frombuffer(b"".join(column.to_list()), np.uint8).reshape(len(column), -1)
-    return 1 - 2 * np.unpackbits(raw, axis=1, bitorder="little", count=bits).astype(np.int8)
+def _signs(raw: NDArray[np.uint8], bits: int) -> NDArray[np.float32]:
+    return 1 - 2 * np.unpackbits(raw, axis=1, bitorder="little", count=bits).astype(np.float32)
