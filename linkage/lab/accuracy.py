@@ -131,7 +131,7 @@ def population_accuracy(population: Path, spec: LinkageSpec, *, seed: int = 0) -
         checked = check_rows(read_extract(next(folder.iterdir()), schema), schema, today=today)
         tiered = add_tiers(checked.good, schema, agreement, today=today)
         persons = identifiers(tiered, schema, agreement.identifiers, spec.variants)
-        labels = (persons["local_id"] + "/" + persons["variant"].cast(pl.String)).to_list()
+        labels = (folder.name + "/" + persons["local_id"]).to_list()  # one a person, and no other source's
         filters = encode(persons, spec, key, labels=labels, padding_key=padding)
         encodings[folder.name] = filters.with_columns(pseudonym=persons["local_id"], variant=persons["variant"])
     linked = link(encodings, spec)
