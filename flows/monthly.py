@@ -5,7 +5,8 @@
     python -m flows.monthly --month 2026-11 --settings linkage.toml
 
 Where hub and analysis have hosts of their own, schedule :mod:`flows.hub` and :mod:`flows.analysis` there instead and
-carry the run's folder from one to the other; it holds nothing that is not sealed.
+carry the person map and the batches of the run's folder from one to the other: they are sealed. ``quality.json`` beside
+them is not; it holds exact numbers of links, stays at the hub, and is in the person map for the analysis.
 """
 
 from __future__ import annotations
