@@ -230,7 +230,7 @@ def small_release(maker: Maker, small: World, tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="session")
 def large(maker: Maker) -> World:
     """Two thousand persons on the lists: nearly every count is published."""
-    return maker.world(2500, 1)
+    return maker.world(2500, 2)
 
 
 @pytest.fixture(scope="session")

@@ -300,7 +300,7 @@ def test_a_later_release_does_not_show_small_differences(
     maker: Any, large: Any, large_release: Any, tmp_path: Path
 ) -> None:
     gone = large.person_map.filter(pl.col("source") == "mpd").get_column("pseudonym").sort().head(6)
-    later = maker.world(2500, 1)
+    later = maker.world(2500, 2)
     later.facts["mpd"] = later.facts["mpd"].filter(~pl.col("pseudonym").is_in(gone.implode()))
     later.person_map = later.person_map.filter(~pl.col("pseudonym").is_in(gone.implode()))
     previous = earlier_releases(large_release.folder.parent, "milwaukee")
