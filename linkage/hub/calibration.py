@@ -14,6 +14,7 @@ Floats = NDArray[np.float64]
 
 _LEAST = 30  # unlike pairs beyond which their tail is extrapolated
 _POOL = 30.0  # pairs by which a source pair's height leans on that of all
+_RAREST = 1e-3  # unlike pairs a level is thought to hold at least
 _REPEAT = 0.98  # probability from which two records of one source are taken for one person
 
 
@@ -47,6 +48,8 @@ def calibrate(
     base = float(unlike[min(int(share * compared), len(unlike) - 1)])
     beyond = unlike[unlike >= base]
     edges, tail = _tail_of(beyond - base, len(beyond) / compared, float(total.max()) - base)
+    # Nothing is known of what happens less than once in a thousand times as many pairs as were seen.
+    tail = np.maximum(tail, _RAREST / compared)
     levels = np.searchsorted(edges + base, total, side="right").astype(np.uint8)
     over = linkable & (total > base)
     others = np.bincount(problem.pair_of[over], weights=1 - probability[over], minlength=len(problem.linkables))
@@ -84,8 +87,8 @@ def _tail_of(beyond: Floats, share: float, reach: float) -> tuple[Floats, Floats
     edges = np.concatenate([edges, further])
     above = np.concatenate([above, few / count * np.exp(-rate * (further - far))])
     above = share * np.minimum.accumulate(above)
-    # Where weights tie, a level may hold no unlike pair: half of one keeps its weight finite.
-    tail = np.concatenate([above[:-1] - above[1:], above[-1:]]) + share * 1e-6
+    # Where weights tie, a level may hold no unlike pair: next to nothing keeps its weight finite.
+    tail = np.maximum(np.concatenate([above[:-1] - above[1:], above[-1:]]), share * 1e-15)
     return edges, np.concatenate([[max(1 - tail.sum(), 1e-9)], tail])
 
 
