@@ -173,7 +173,7 @@ def internal_error(error: BaseException) -> LinkageError:
 def file_access(error: OSError) -> LinkageError:
     """Name the file and what the system says of it."""
     where = f"{error.filename}: " if error.filename is not None else ""
-    told = LinkageError(f"{where}{(error.strerror or type(error).__name__).lower()}", reason="file-access")
+    told = LinkageError(f"{where}{(error.strerror or 'the file cannot be opened').lower()}", reason="file-access")
     told.exit_code = IO
     return told
 
@@ -184,5 +184,5 @@ def missing_package(name: str) -> LinkageError:
     return LinkageError(
         f"this command needs the package {name.partition('.')[0]}, which is not installed",
         reason="missing-package",
-        hint=f"pip install 'linkage[{extra}]'",
+        hint=f"in the project's folder: pip install '.[{extra}]'",
     )

@@ -104,6 +104,8 @@ def accuracy(
             repeats=frozenset(repeats),
             seed=seed,
         )
+    for field, lost in result["unreadable"].items():
+        Console(stderr=True).print(f"{field}: {lost:,} filled cells cannot be read as a {chosen.fields[field].kind}")
     if as_json:
         print(json.dumps(result, indent=2))  # noqa: T201 - stdout is for data
         return

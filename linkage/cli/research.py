@@ -91,33 +91,20 @@ def release(
     month
         Month of the run, YYYY-MM; that of the person map by default, which it must be.
     out
-        The folder to write; by default PROJECT-MONTH among the releases of the site. Never overwritten.
+        The folder to write, directly among the releases of the site; by default PROJECT-MONTH. Never overwritten.
     settings
         The site's settings file; linkage.toml by default.
     json
         Write the public document to stdout instead of a summary.
     """
-    from linkage.research.release import earlier_releases
-    from linkage.research.release import release as run
+    from linkage.research.register import make_release
 
     site, inputs = _open(settings, batches, person_map)
     made = inputs.map_manifest.month
     if month is not None and require_month(month) != made:
         raise ReleaseError("the person map is of another month", reason="other-month", hint="leave --month out")
     with working("protecting and auditing"):
-        summary = run(
-            inputs.facts,
-            inputs.person_map,
-            month=made,
-            quality=inputs.quality,
-            policy=site.policy,
-            agreements=list(site.agreements.values()),
-            manifests=inputs.manifests,
-            party=site.party,
-            out=out or site.releases / f"{site.project}-{made}",
-            previous=earlier_releases(site.releases, site.policy.project),
-            today=current_day(),
-        )
+        summary = make_release(site, inputs, out or site.releases / f"{site.project}-{made}")
     if json:
         print_json(json_module.dumps(summary.document.model_dump(mode="json"), indent=2, allow_nan=False))
     else:
@@ -240,7 +227,8 @@ def _number(value: float | None) -> str:
 def _show(console: Console, report: Report, *, title: str = "all together") -> None:
     names: Sequence[str] = report.table.lists
     table = Table(
-        title=f"{escape(title)}: {report.table.observed:,} people on {len(names)} lists", title_justify="left"
+        title=f"{escape(title)}: {report.table.observed:,} people on {len(names)} lists: {escape(', '.join(names))}",
+        title_justify="left",
     )
     table.add_column("method")
     table.add_column("model")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated
@@ -94,8 +95,13 @@ def load_settings(path: Path) -> Settings:
     text = read_text(path, "utf-8-sig")  # editors on Windows put a byte order mark, which TOML does not know
     try:
         content = tomllib.loads(text)
-    except (ValueError, RecursionError):
-        raise ContractError(f"{path}: not a TOML file", reason="malformed") from None
+    except (ValueError, RecursionError) as error:
+        line = re.search(r"at line (\d+)", str(error))  # of the parser's message only the place: it may quote the file
+        raise ContractError(
+            f"{path}: not a TOML file{f', see line {line[1]}' if line else ''}",
+            reason="malformed",
+            hint="write paths with / also on Windows, and close every quote",
+        ) from None
     try:
         return Settings.model_validate(content, context={"folder": path.resolve().parent})
     except ValidationError as error:

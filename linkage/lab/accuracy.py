@@ -69,7 +69,8 @@ def accuracy(
     Returns
     -------
     dict
-        ``pairs_true``; ``chosen`` (precision, recall, f1 at the engine's own decision, every true pair counted);
+        ``pairs_true``; ``unreadable``, filled cells without a standard form by field; ``chosen`` (precision, recall,
+        f1 at the engine's own decision, every true pair counted);
         ``best`` (the same at the threshold that the truth would choose, and that threshold); ``expected`` (what the
         engine itself expects); ``seconds`` by step and ``peak_memory_mb`` of the process.
 
@@ -78,7 +79,9 @@ def accuracy(
     ContractError
         A column that the spec or the call names is not in the file.
     """
-    frame = _read(records, spec, source_column, entity_column)
+    frame, unreadable = _read(records, spec, source_column, entity_column)
+    if not repeats <= set(frame["source"]):
+        raise ContractError("a source said to have repeats is not in the file", reason="unknown-source")
     started = time.perf_counter()
     encodings = _encode(frame, spec, TestKey(seed))
     encoded = time.perf_counter()
@@ -98,6 +101,7 @@ def accuracy(
         "sources": len(encodings),
         "spec": spec.name,
         "pairs_true": counted,
+        "unreadable": unreadable,
         "chosen": chosen,
         "best": max(tried, key=lambda entry: entry["f1"]),
         "expected": {key: linked.quality.get(key) for key in ("precision", "recall", "expected_matches")},
@@ -151,9 +155,12 @@ def population_accuracy(population: Path, spec: LinkageSpec, *, seed: int = 0) -
     }
 
 
-def _read(path: Path, spec: LinkageSpec, source_column: str, entity_column: str) -> pl.DataFrame:
+def _read(path: Path, spec: LinkageSpec, source_column: str, entity_column: str) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Read the fields in standard form, and count by field the filled cells that have none."""
     columns = {name: entry.column or name for name, entry in spec.fields.items()}
     wanted = [source_column, entity_column, *columns.values()]
+    if not path.is_file():
+        raise ContractError(f"{path}: no such file", reason="not-found")
     raw = pl.read_csv(path, infer_schema=False) if path.suffix.lower() == ".csv" else pl.read_parquet(path)
     missing = sorted(set(wanted) - set(raw.columns))
     if missing:
@@ -165,7 +172,12 @@ def _read(path: Path, spec: LinkageSpec, source_column: str, entity_column: str)
         )
     fields = [standardise_series(spec.fields[name].kind, raw[column]).alias(name) for name, column in columns.items()]
     keys = raw.select(pl.col(source_column).cast(pl.String), pl.col(entity_column).cast(pl.String))
-    return pl.DataFrame([keys[source_column].alias("source"), keys[entity_column].alias("entity"), *fields])
+    unreadable = {
+        field.name: int(lost)
+        for field, column in zip(fields, columns.values(), strict=True)
+        if (lost := (raw[column].cast(pl.String).str.strip_chars().fill_null("") != "").sum() - field.count()) > 0
+    }
+    return pl.DataFrame([keys[source_column].alias("source"), keys[entity_column].alias("entity"), *fields]), unreadable
 
 
 def _encode(frame: pl.DataFrame, spec: LinkageSpec, key: TestKey) -> dict[str, pl.DataFrame]:

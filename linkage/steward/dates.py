@@ -63,7 +63,11 @@ def _pattern(form: str) -> str:
     except re.error:
         groups = {}
     if not groups.keys() & {"year", "short"}:
-        raise ContractError("date format without a year, or with a part twice", reason="date-format")
+        raise ContractError(
+            "a date format of the source schema is without a year, or has a part twice",
+            reason="date-format",
+            hint="write %d.%m.%Y for 31.12.2001, %m/%d/%Y for 12/31/2001, %Y-%m-%d for 2001-12-31",
+        )
     return whole
 
 

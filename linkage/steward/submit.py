@@ -14,7 +14,7 @@ from linkage import __version__
 from linkage.contract.agreement import Agreement
 from linkage.contract.source import SourceSchema
 from linkage.contract.spec import LinkageSpec, digest
-from linkage.errors import ContractError, NotPermittedError
+from linkage.errors import ContractError, ExtractError, NotPermittedError
 from linkage.exchange import (
     BatchManifest,
     LinkageKey,
@@ -25,6 +25,7 @@ from linkage.exchange import (
     new_serial,
     seal_batch,
 )
+from linkage.exchange.batch import SMALLEST_BATCH
 from linkage.steward.edges import require_few_edges, visible_edges
 from linkage.steward.encode import encode
 from linkage.steward.extract import find_failures, read_extract, require_tolerance
@@ -47,6 +48,7 @@ class Submission:
     manifest: BatchManifest
     report: CheckReport
     visible_edges: dict[str, float]
+    edges_allowed: float
 
     def to_json(self) -> str:
         """Return the submission as JSON: counts and digests only."""
@@ -69,7 +71,8 @@ class Submission:
             " only the analysis can open them.",
             f"{self.report.failed_rows} rows were left out because they break a rule;"
             f" {self.report.contacts_not_counted} contacts are under no tier and were not sent.",
-            f"{self.visible_edges['any']:.1%} of the persons visibly resemble another one of this file.",
+            f"{self.visible_edges['any']:.1%} of the persons visibly resemble another one of this file"
+            f" (profile {manifest.spec_name} allows {self.edges_allowed:.1%}).",
             f"Sealed under agreement {manifest.agreement_digest[:16]}, mode {manifest.mode}.",
         ]
 
@@ -119,10 +122,18 @@ def submit(
         The agreement does not allow it, or too many records visibly resemble each other. Nothing is written.
     """
     _require_allowed(schema, agreement, spec, linkage_key, today)
+    if month > f"{today:%Y-%m}":
+        raise ContractError("the reporting month lies in the future", reason="future-month")
     checked = find_failures(read_extract(extract, schema), schema, today=today)
     require_tolerance(checked, schema)
     tiered = add_tiers(checked.good, schema, agreement, today=today)
     persons = identifiers(tiered, schema, agreement.identifiers, spec.variants)
+    if persons["local_id"].n_unique() < SMALLEST_BATCH:
+        raise ExtractError(
+            "fewer than two persons of the extract are confirmed or believed; a batch of one is never sent",
+            reason="too-few-records",
+            hint="look at the rules under 'tiers' in the source schema, and at what 'linkage steward check' counts",
+        )
     encodings = encode_persons(persons, spec, linkage_key, party)
     edges = visible_edges(encodings, spec)
     require_few_edges(edges, spec)
@@ -148,7 +159,9 @@ def submit(
     )
     path = outbox / f"{schema.source}-{month}.batch"
     seal_batch(path, manifest, encodings, contacts, party, hub, analysis)
-    return Submission(path, file_digest(path), manifest, describe(checked, tiered, schema, agreement), edges)
+    return Submission(
+        path, file_digest(path), manifest, describe(checked, tiered, schema, agreement), edges, spec.visible_edges
+    )
 
 
 def encode_persons(persons: pl.DataFrame, spec: LinkageSpec, linkage_key: LinkageKey, party: Party) -> pl.DataFrame:

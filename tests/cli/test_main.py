@@ -71,10 +71,10 @@ def test_an_agencys_install_has_all_steward_commands_without_the_extras() -> Non
     assert (helped.returncode, "submit" in helped.stdout) == (0, True)
     linked = light("hub", "link", "--out", "nowhere")
     assert linked.returncode == 1
-    assert "pip install 'linkage[hub]'" in linked.stderr
+    assert "pip install '.[hub]'" in linked.stderr
     shown = light("demo", "--out", "nowhere")
     assert shown.returncode == 1
-    assert "pip install 'linkage[lab]'" in shown.stderr
+    assert "pip install '.[lab]'" in shown.stderr
     assert not Path("nowhere").exists()
 
 
@@ -130,7 +130,7 @@ def test_other_ends(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         raise ModuleNotFoundError("No module named 'scipy'", name="scipy.stats")
 
     assert console.guard(missing, as_json=False, usage="") == 1
-    assert "linkage[research]" in capsys.readouterr().err
+    assert "'.[research]'" in capsys.readouterr().err
 
     def ours_is_missing() -> None:
         raise ModuleNotFoundError("No module named 'linkage.gone'", name="linkage.gone")

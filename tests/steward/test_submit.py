@@ -18,7 +18,7 @@ from linkage.contract.agreement import Agreement
 from linkage.contract.files import load_spec
 from linkage.contract.source import SourceSchema
 from linkage.contract.spec import digest
-from linkage.errors import ContractError, ExtractError, LinkageError, NotPermittedError, SealError
+from linkage.errors import ContractError, ExtractError, LinkageError, NotPermittedError
 from linkage.exchange import (
     LinkageKey,
     create_linkage_key,
@@ -343,7 +343,13 @@ def test_no_agreement_in_force(
 def test_an_agreement_is_in_force_on_its_first_and_last_day(
     send: Send, people: Callable[..., Rows], today: dt.date
 ) -> None:
-    assert send(people(), today=today).manifest.records == PERSONS
+    assert send(people(), today=today, month=f"{today:%Y-%m}").manifest.records == PERSONS
+
+
+def test_a_month_that_has_not_begun_is_refused(
+    refused: Callable[..., LinkageError], people: Callable[..., Rows]
+) -> None:
+    refused(ContractError, "future-month", people(), month="2031-02")
 
 
 def test_contract_files_that_do_not_belong_together_are_all_named(
@@ -475,7 +481,7 @@ def test_a_batch_of_one_person_or_none_is_not_made(
     refused: Callable[..., LinkageError], people: Callable[..., Rows], count: int
 ) -> None:
     rows = [row | {"TOLD": "Y" if number < count else "N"} for number, row in enumerate(people(5))]
-    assert refused(SealError, "too-few-records", rows).exit_code == 6
+    assert refused(ExtractError, "too-few-records", rows).exit_code == 3
 
 
 def test_hub_and_analysis_are_two(
