@@ -14,9 +14,9 @@ from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
 from flows.engine import ONCE, QUIET, redacted, run_main, site_settings
-from linkage.exchange.site import current_day, open_analysis
+from linkage.exchange.site import open_analysis
+from linkage.research import register
 from linkage.research.inputs import open_inputs
-from linkage.research.release import earlier_releases, release
 from linkage.research.verify import read_release, verify_release
 
 __all__ = ["analysis"]
@@ -35,20 +35,11 @@ def make_release(run: str, settings: str | None) -> dict[str, str]:
         hub=site.hub,
     )
     out = site.releases / inputs.map_manifest.run_id
-    if not (out.is_dir() and verify_release(out, site.party.public).ok):
-        release(
-            inputs.facts,
-            inputs.person_map,
-            month=inputs.map_manifest.month,
-            quality=inputs.quality,
-            policy=site.policy,
-            agreements=list(site.agreements.values()),
-            manifests=inputs.manifests,
-            party=site.party,
-            out=out,
-            previous=earlier_releases(site.releases, site.policy.project),
-            today=current_day(),
-        )
+    if out.is_dir() and verify_release(out, site.party.public).ok:
+        # Registers it, if the run that made it was cut off before it could.
+        register.earlier_folders(site.state, site.releases, project=site.policy.project, party=site.party)
+    else:
+        register.make_release(site, inputs, out)
     return {"release": str(out), "report": str(out / "report.html")}
 
 

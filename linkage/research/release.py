@@ -132,7 +132,8 @@ def release(
     NotPermittedError
         An agreement is absent or not in force, sources and policy differ, or a fact is not agreed.
     ReleaseError
-        ``exists``, ``overlapping-scope``, ``cannot-protect``, ``no-persons``, or an earlier release does not verify.
+        ``exists``, ``overlapping-scope``, ``lists-differ``, ``cannot-protect``, ``no-persons``, or an earlier release
+        does not verify.
     EstimateError
         Facts and person map are not of the same records.
     """
@@ -324,6 +325,7 @@ def earlier_tables(previous: Sequence[Path], policy: ReleasePolicy, party: Party
     ------
     ReleaseError
         ``earlier-release``: one does not verify, so that nobody knows what was said. ``overlapping-scope``.
+        ``lists-differ``: the cells of other lists cannot be compared, so that differences would not be found.
     """
     found: list[ProtectedTable] = []
     for folder in previous:
@@ -340,6 +342,12 @@ def earlier_tables(previous: Sequence[Path], policy: ReleasePolicy, party: Party
         if document.project != policy.project:
             continue
         if scope == policy.scope:
+            if document.lists != policy.lists:
+                raise ReleaseError(
+                    f"{folder}: an earlier release of the same scope is of other lists",
+                    reason="lists-differ",
+                    hint="keep the lists of the policy, in their order, or release a period that has none yet",
+                )
             found += bundle.protected_tables(document)
         elif scope.first_month <= policy.scope.last_month and policy.scope.first_month <= scope.last_month:
             raise ReleaseError(

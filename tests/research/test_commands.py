@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from linkage.cli import main
-from linkage.exchange import create_party, file_digest, load_party, seal_batch, seal_person_map
+from linkage.exchange import create_party, file_digest, ledger, load_party, seal_batch, seal_person_map
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +83,8 @@ def test_histories_are_written_for_their_owner_alone_and_said_to_be_confidential
 def test_release_then_verify(site: Path, large_release: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(site, "release", "--month", "2026-10") == 9
     assert not (site / "releases").exists()
+    assert run(site, "release", "--out", str(site / "elsewhere")) == 9
+    assert not (site / "elsewhere").exists()
     assert run(site, "release", "--month", "2026-11") == 0
     said = capsys.readouterr()
     folder = site / "releases" / "milwaukee-2026-11"
@@ -91,7 +93,12 @@ def test_release_then_verify(site: Path, large_release: Any, capsys: pytest.Capt
     for name in ("overlaps", "tier"):
         path = f"tables/{name}.csv"
         assert (folder / path).read_bytes() == (large_release.folder / path).read_bytes()
+    assert [entry.extra["folder"] for entry in ledger.entries(site / "state" / "releases.ledger")] == [folder.name]
     assert run(site, "release") == 9
+    folder.rename(site / "elsewhere")
+    assert run(site, "release") == 9
+    assert not folder.exists()
+    (site / "elsewhere").rename(folder)
 
     capsys.readouterr()
     assert main(["research", "verify", str(folder), "--signer", str(site / "keys" / "analysis.pub"), "--json"]) == 0
