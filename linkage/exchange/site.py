@@ -79,7 +79,7 @@ class AnalysisSite:
 
 
 def current_day() -> dt.date:
-    """Return the current day (UTC)."""
+    """Return the current day (UTC, so never behind a day at an American agency)."""
     return dt.datetime.now(dt.UTC).date()
 
 

@@ -140,9 +140,8 @@ def _plan(encoded: Encoded, rng: np.random.Generator) -> _Plan:
         mains = firsts[s] + np.flatnonzero(main[block])
         if not encoded.deduplicated[s]:
             # Repeats are looked for: every later row of the same source is a pair too, and none is surely unlike.
-            spans[block] = np.column_stack(
-                [np.arange(firsts[s], firsts[s + 1]) + 1, np.full(len(mains) and firsts[s + 1] - firsts[s], rows)]
-            )
+            spans[block, 0] = np.arange(firsts[s], firsts[s + 1]) + 1
+            spans[block, 1] = rows
             pairs[s, s] = sizes[s] * (sizes[s] - 1) / 2
         else:
             spans[block] = (firsts[s + 1], rows)

@@ -5,8 +5,9 @@ nearer, the prior from the model itself: the expected number of matches between 
 rule that a record has at most one partner in a source without repeats is part of the model, so that the posterior
 is calibrated and one half means one half. No threshold is picked by hand.
 
-The filters of a spec may share fields, so that the sum of their weights overstates. A second stage therefore takes
-the sum as one measurement, compares it with the same sum on pairs that cannot match, and learns its weight again.
+The filters of a spec may share fields, so that the sum of their weights overstates. The sum is therefore taken as one
+measurement and compared with the same sum on pairs that cannot match (:mod:`linkage.hub.calibration`); m of the filters
+is learnt again from the probabilities that follow.
 """
 
 from __future__ import annotations

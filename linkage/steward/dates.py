@@ -11,7 +11,7 @@ import polars as pl
 
 from linkage.errors import ContractError
 
-__all__ = ["EARLIEST", "completed_years", "current_day", "parse_dates"]
+__all__ = ["EARLIEST", "completed_years", "parse_dates"]
 
 EARLIEST = dt.date(1900, 1, 1)
 """No birth and no contact of these extracts lies before it."""
@@ -33,11 +33,6 @@ _PATTERNS = {
     "p": "[AaPp][Mm]",
     "%": "%",
 }
-
-
-def current_day() -> dt.date:
-    """Return the current day (UTC, so never behind a day at an American agency)."""
-    return dt.datetime.now(dt.UTC).date()
 
 
 @functools.cache

@@ -27,8 +27,9 @@ import polars as pl
 from linkage.contract.source import Fact, FlagFact, Identifier, SourceSchema, condition_columns
 from linkage.contract.vocabulary import IDENTIFIER_KINDS
 from linkage.errors import ExtractError
+from linkage.exchange.site import current_day
 from linkage.steward import readers
-from linkage.steward.dates import EARLIEST, current_day, parse_dates
+from linkage.steward.dates import EARLIEST, parse_dates
 
 __all__ = ["CheckedRows", "check_rows", "find_failures", "read_extract", "require_tolerance"]
 

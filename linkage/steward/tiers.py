@@ -24,7 +24,8 @@ from linkage.contract.source import (
     StartsWith,
 )
 from linkage.errors import NotPermittedError
-from linkage.steward.dates import completed_years, current_day
+from linkage.exchange.site import current_day
+from linkage.steward.dates import completed_years
 from linkage.steward.extract import lowered
 from linkage.steward.group import single_values
 
