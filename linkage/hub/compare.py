@@ -99,7 +99,8 @@ def compare(encoded: Encoded, *, seed: int = 0) -> Candidates:
     while True:
         found = emit_candidates(
             encoded.words, encoded.width, encoded.classes, encoded.strata, level_of, weight_of, threshold,
-            plan.spans, plan.own, plan.own_spans, encoded.record, plan.sampled, capacity, threads,
+            plan.spans, plan.own, plan.own_spans, encoded.record, plan.sampled, 0, len(encoded.words),
+            capacity, threads,
         )  # fmt: skip
         if found[4].max() <= capacity:
             break

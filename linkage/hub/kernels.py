@@ -134,13 +134,15 @@ def emit_candidates(  # type: ignore[no-untyped-def]
     own_spans,
     record,
     sampled,
+    first,
+    last,
     capacity,
     threads,
 ):
-    """Compare every row with its right sides; keep pairs that look alike; count each row's own-source levels.
+    """Compare rows with their right sides; keep pairs that look alike; count each row's own-source levels.
 
-    Row ``i`` is compared with the rows ``spans[i, 0]`` to ``spans[i, 1]``, which it may be linked to, and with a
-    sample of its own source, ``own[own_spans[i, 0] : own_spans[i, 1]]``, to which it cannot.
+    A row ``first <= i < last`` is compared with the rows ``spans[i, 0]`` to ``spans[i, 1]``, which it may be linked
+    to, and with a sample of its own source, ``own[own_spans[i, 0] : own_spans[i, 1]]``, to which it cannot.
 
     Parameters
     ----------
@@ -149,6 +151,7 @@ def emit_candidates(  # type: ignore[no-untyped-def]
     threshold : pairs whose weights sum to at least this are kept
     record : int64 (rows,): record of each row
     sampled : bool (rows,): whether a row is itself in the sample of its source
+    first, last : rows to work on, so that the work can be cut into shards; right sides may lie outside
     capacity : pairs a thread can keep
 
     Returns
@@ -156,9 +159,8 @@ def emit_candidates(  # type: ignore[no-untyped-def]
     left, right : int32 (threads, capacity)
     levels, kept_strata : uint8 (threads, capacity, filters)
     kept : int64 (threads,): pairs found; above ``capacity`` some were lost
-    counts : int32 (rows, filters, levels): own-source rows by level
+    counts : int32 (last - first, filters, levels): own-source rows by level
     """
-    rows = words.shape[0]
     filters = words.shape[1] // width
     number_of_levels = np.int64(0)
     for value in level_of.ravel():
@@ -168,14 +170,15 @@ def emit_candidates(  # type: ignore[no-untyped-def]
     levels = np.empty((threads, capacity, filters), np.uint8)
     kept_strata = np.empty((threads, capacity, filters), np.uint8)
     kept = np.zeros(threads, np.int64)
-    counts = np.zeros((rows, filters, number_of_levels), np.int32)
-    blocks = (rows + _ROWS - 1) // _ROWS
+    counts = np.zeros((last - first, filters, number_of_levels), np.int32)
+    blocks = (last - first + _ROWS - 1) // _ROWS
     for turn in prange(blocks):
         # Early rows have the most right sides: fold the range, so that every thread gets long and short ones.
         block = turn // 2 if turn % 2 == 0 else blocks - 1 - turn // 2
         thread = get_thread_id()  # type: ignore[no-untyped-call]
-        first, last = block * _ROWS, min(block * _ROWS + _ROWS, rows)
-        for i in range(first, last):
+        start = first + block * _ROWS
+        end = min(start + _ROWS, last)
+        for i in range(start, end):
             for place in range(own_spans[i, 0], own_spans[i, 1]):
                 j = own[place]
                 if record[i] == record[j]:
@@ -185,7 +188,7 @@ def emit_candidates(  # type: ignore[no-untyped-def]
                     s = strata[number, classes[i, number], classes[j, number]]
                     if s != MISSING:
                         distance = _distance(words, i, j, number, width)
-                        counts[i, number, level_of[number, s, distance]] += 1
+                        counts[i - first, number, level_of[number, s, distance]] += 1
                         total += weight_of[number, s, distance]
                 if total >= threshold and (i < j or not sampled[i]):
                     if kept[thread] < capacity:
@@ -195,8 +198,8 @@ def emit_candidates(  # type: ignore[no-untyped-def]
                             words, width, classes, strata, level_of, i, j, levels[thread, at], kept_strata[thread, at]
                         )
                     kept[thread] += 1
-        for j in range(spans[first:last, 0].min(), spans[first:last, 1].max()):
-            for i in range(first, last):
+        for j in range(spans[start:end, 0].min(), spans[start:end, 1].max()):
+            for i in range(start, end):
                 if j < spans[i, 0] or j >= spans[i, 1]:
                     continue
                 if _weight(words, width, classes, strata, weight_of, i, j) >= threshold:

@@ -68,6 +68,8 @@ def test_emit_candidates_matches_a_plain_loop(words: np.ndarray) -> None:
         own_spans,
         own,
         every,
+        0,
+        rows,
         5000,
         8,
     )
@@ -112,6 +114,8 @@ def test_lost_pairs_are_counted(words: np.ndarray) -> None:
         *nothing,
         np.arange(rows),
         none,
+        0,
+        rows,
         3,
         8,
     )[4]
