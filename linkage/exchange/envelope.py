@@ -13,7 +13,8 @@ Each compartment has its own random content key. HPKE (ML-KEM-768 with X25519) w
 recipient, so that no part of one file is of use in another. HPKE does not say who sealed: the signature does, and it
 is checked before anything else is believed. ``schemas/batch.md`` has every byte.
 
-Version 1 files stay readable: a later format has another number in its first line and this one is kept beside it.
+Older files stay readable: a later format has another number in its first line and the earlier ones are kept beside it.
+The envelope is the same in all versions; what a kind's compartments hold differs.
 """
 
 from __future__ import annotations
@@ -58,12 +59,14 @@ __all__ = [
     "verify",
 ]
 
-KINDS = ("batch", "person-map")
+KINDS = {"batch": 1, "person-map": 2}
+"""What is sealed -> the version that is written; every version from 1 on is read."""
+
 _CHUNK = 1 << 20
 _LONGEST_LINE = 64
 _SIGNATURE = 64
 _PURPOSE = "envelope"
-_FIRST_LINE = re.compile(rb"linkage-(batch|person-map)/1\n")
+_FIRST_LINE = re.compile(rb"linkage-(batch|person-map)/([1-9])\n")
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,10 @@ class _Envelope:
     @property
     def kind(self) -> str:
         return self.first_line[len(b"linkage-") : -len(b"/1\n")].decode()
+
+    @property
+    def version(self) -> int:
+        return int(self.first_line[-2:-1])
 
     def offset(self, name: str) -> int:
         position = self.start
@@ -160,7 +167,7 @@ def seal(path: Path, kind: str, header: dict[str, Any], compartments: list[Compa
     if kind not in KINDS:
         raise refuse("bad-version")
     file_id = secrets.token_hex(16)
-    first_line = f"linkage-{kind}/1\n".encode()
+    first_line = f"linkage-{kind}/{KINDS[kind]}\n".encode()
     with ExitStack() as sources:
         plain = [sources.enter_context(_plain(compartment.source)) for compartment in compartments]
         sizes = [_sealed_size(file.seek(0, os.SEEK_END)) for file in plain]
@@ -237,8 +244,7 @@ def _opened(path: Path, kind: str | None) -> Iterator[_Envelope]:
     with file:
         size = os.fstat(file.fileno()).st_size
         first_line = file.readline(_LONGEST_LINE)
-        if not _FIRST_LINE.fullmatch(first_line) or (kind is not None and first_line != f"linkage-{kind}/1\n".encode()):
-            raise refuse("bad-version")
+        _check_first_line(first_line, kind)
         length = int.from_bytes(_exactly(file, 4), "big")
         if not 0 < length <= LARGEST_MANIFEST:
             raise refuse("malformed")
@@ -248,6 +254,12 @@ def _opened(path: Path, kind: str | None) -> Iterator[_Envelope]:
         start = file.tell()
         expected = start + sum(entry.size for entry in manifest.compartments)
         yield _Envelope(file, first_line, raw, manifest, signature, start, size - expected)
+
+
+def _check_first_line(line: bytes, kind: str | None) -> None:
+    found = _FIRST_LINE.fullmatch(line)
+    if not found or kind not in (None, found[1].decode()) or int(found[2]) > KINDS[found[1].decode()]:
+        raise refuse("bad-version")
 
 
 def _exactly(file: BinaryIO, length: int) -> bytes:
@@ -319,7 +331,7 @@ def inspect(path: Path, kind: str | None = None) -> dict[str, Any]:
 
 def _public(envelope: _Envelope) -> dict[str, Any]:
     total = envelope.start + sum(entry.size for entry in envelope.manifest.compartments)
-    return {"kind": envelope.kind, "version": 1, "bytes": total, **envelope.manifest.model_dump()}
+    return {"kind": envelope.kind, "version": envelope.version, "bytes": total, **envelope.manifest.model_dump()}
 
 
 def verify(path: Path, sender: PublicParty, kind: str | None = None) -> dict[str, Any]:
@@ -358,9 +370,9 @@ def open_compartment(
 
 
 def read_compartments(
-    path: Path, names: tuple[str, ...], recipient: Party, sender: PublicParty, kind: str | None = None
+    path: Path, names: tuple[str, ...] | None, recipient: Party, sender: PublicParty, kind: str | None = None
 ) -> tuple[dict[str, Any], list[bytes]]:
-    """Verify a file, then decrypt compartments into memory: nothing unencrypted touches the disk.
+    """Verify a file, then decrypt compartments (None: all) into memory: nothing unencrypted touches the disk.
 
     Returns
     -------
@@ -377,7 +389,7 @@ def read_compartments(
     with _opened(path, kind) as envelope:
         _verify(envelope, sender)
         contents = []
-        for name in names:
+        for name in [entry.name for entry in envelope.manifest.compartments] if names is None else names:
             buffer = io.BytesIO()
             _decrypt(envelope, name, recipient, buffer.write)
             contents.append(buffer.getvalue())

@@ -18,8 +18,13 @@ def to_parquet(frame: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def from_parquet(content: bytes, rows: int) -> pl.DataFrame:
+def from_parquet(content: bytes, rows: int, *, fewer: bool = False) -> pl.DataFrame:
     """Read Parquet that must have so many rows; the count is checked before the columns are read.
+
+    Parameters
+    ----------
+    fewer
+        ``rows`` is the most that it may have.
 
     Raises
     ------
@@ -28,7 +33,8 @@ def from_parquet(content: bytes, rows: int) -> pl.DataFrame:
     """
     try:
         lazy = pl.scan_parquet(io.BytesIO(content))
-        if lazy.select(pl.len()).collect().item() != rows:
+        found = lazy.select(pl.len()).collect().item()
+        if found > rows or (found < rows and not fewer):
             raise refuse("contents-mismatch")
         return lazy.collect()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError):

@@ -1,8 +1,9 @@
 """The person map: which records are one person, under pseudonyms, from the hub to the analysis, and nobody else.
 
-One sealed file of kind ``person-map``. Both compartments are for the analysis: ``persons`` is a Parquet frame of
-source, pseudonym and person; ``quality`` is a JSON object on how good the linkage is expected to be. The manifest
-says which batches went in, by their digests.
+One sealed file of kind ``person-map``. All compartments are for the analysis: ``persons`` is a Parquet frame of
+source, pseudonym and person; ``quality`` is a JSON object on how good the linkage is expected to be; ``draws`` holds
+partitions drawn from the posterior (:mod:`linkage.exchange.draws`). The manifest says which batches went in, by their
+digests. Version 1 of the format had no draws.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from pydantic import Field, StringConstraints, ValidationError
 
 from linkage import __version__
 from linkage.contract.vocabulary import Month, Name
 from linkage.exchange.canonical import CanonicalError, load_loose
+from linkage.exchange.draws import MOST_DRAWS, check_draws, draws_frame, draws_from_bytes, draws_to_bytes, no_draws
 from linkage.exchange.envelope import Compartment, inspect, read_compartments, seal
 from linkage.exchange.frames import from_parquet, to_parquet
 from linkage.exchange.keys import Party, PublicParty
@@ -35,7 +39,7 @@ __all__ = [
 PERSON_MAP_SCHEMA: dict[str, pl.DataType] = {"source": pl.String(), "pseudonym": pl.String(), "person": pl.UInt32()}
 """One row a record; ``person`` counts from 0 without gaps."""
 
-PERSONS, QUALITY = "persons", "quality"
+PERSONS, QUALITY, DRAWS = "persons", "quality", "draws"
 
 _Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 _Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,79}$")]
@@ -55,6 +59,8 @@ class PersonMapManifest(Strict):
         SHA-256 of each batch that went in (:func:`linkage.exchange.envelope.file_digest`), ascending.
     records
         Rows of the map. The number of persons is a result and stays sealed.
+    draws
+        Partitions drawn. In how many records they differ is a result and stays sealed.
     tool_version
         Version of this package that sealed it.
     """
@@ -65,15 +71,21 @@ class PersonMapManifest(Strict):
     run_id: _Label
     batches: Annotated[list[_Digest], Field(min_length=1, max_length=4096)]
     records: _Count
+    draws: Annotated[int, Field(ge=0, le=MOST_DRAWS)] = 0
     tool_version: _Label
 
 
 class PersonMap(NamedTuple):
-    """An opened person map."""
+    """An opened person map.
+
+    ``draws`` has a row for each record that is not with the same ones in every draw: ``record`` (UInt32), its row in
+    ``frame``, and ``draw_0``, ``draw_1`` ... (UInt32), its person in each draw, numbered apart from those of ``frame``.
+    """
 
     frame: pl.DataFrame
     quality: dict[str, Any]
     manifest: PersonMapManifest
+    draws: pl.DataFrame
 
 
 def seal_person_map(
@@ -88,6 +100,7 @@ def seal_person_map(
     epoch: str,
     month: str,
     run_id: str,
+    draws: tuple[NDArray[np.int64], NDArray[np.uint32]] | None = None,
 ) -> None:
     """Check, sort, encrypt and sign a person map.
 
@@ -105,12 +118,15 @@ def seal_person_map(
         The hub, which signs, and the analysis, which can open it.
     project, epoch, month, run_id
         For the manifest.
+    draws
+        Rows of ``frame`` whose person is not the same in every draw, shape (open,), and their person in each draw,
+        shape (draws, open). A person of such a row holds no other rows.
 
     Raises
     ------
     SealError
-        ``contents-mismatch`` if the frame or the quality is not what the format says, ``malformed`` if the
-        manifest is not.
+        ``contents-mismatch`` if the frame, the draws or the quality are not what the format says, ``malformed`` if
+        the manifest is not.
     """
     content = {
         "project": project,
@@ -119,15 +135,18 @@ def seal_person_map(
         "run_id": run_id,
         "batches": sorted(batches),
         "records": frame.height,
+        "draws": 0 if draws is None else len(draws[1]),
         "tool_version": __version__,
     }
     if frame.height < 2:
         raise refuse("too-few-records")
-    manifest = _validated(content)
+    manifest = _validated(content, 2)
     if set(frame.columns) != set(PERSON_MAP_SCHEMA):
         raise refuse("contents-mismatch")
-    frame = frame.select(list(PERSON_MAP_SCHEMA)).sort("source", "pseudonym")
+    frame, place = _sorted(frame)
     _check(frame, manifest)
+    drawn = _drawn(draws, place)
+    check_draws(drawn, frame, manifest.draws)
     try:
         text = json.dumps(quality, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError):
@@ -136,25 +155,48 @@ def seal_person_map(
         path,
         "person-map",
         manifest.model_dump(),
-        [Compartment(PERSONS, analysis, to_parquet(frame)), Compartment(QUALITY, analysis, text)],
+        [
+            Compartment(PERSONS, analysis, to_parquet(frame)),
+            Compartment(QUALITY, analysis, text),
+            Compartment(DRAWS, analysis, draws_to_bytes(drawn)),
+        ],
         sender,
     )
 
 
-def _validated(header: dict[str, Any]) -> PersonMapManifest:
+def _sorted(frame: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[np.int64]]:
+    """Return the map in its order, and where each row has gone."""
+    numbered = frame.select(list(PERSON_MAP_SCHEMA)).with_row_index("row").sort("source", "pseudonym")
+    place = np.empty(frame.height, np.int64)
+    place[numbered["row"].to_numpy()] = np.arange(frame.height)
+    return numbered.drop("row"), place
+
+
+def _drawn(draws: tuple[NDArray[np.int64], NDArray[np.uint32]] | None, place: NDArray[np.int64]) -> pl.DataFrame:
+    if draws is None:
+        return no_draws()
+    record, person = draws
+    fits = person.ndim == 2 and record.shape == person.shape[1:]
+    if not fits or ((record < 0) | (record >= len(place))).any():
+        raise refuse("contents-mismatch")
+    return draws_frame(place[record], person)
+
+
+def _validated(header: dict[str, Any], version: int) -> PersonMapManifest:
     try:
         manifest = PersonMapManifest.model_validate(header)
     except ValidationError:
         raise refuse("malformed") from None
-    if sorted(set(manifest.batches)) != manifest.batches:
+    if ("draws" in header) != (version > 1) or sorted(set(manifest.batches)) != manifest.batches:
         raise refuse("malformed")
     return manifest
 
 
 def _manifest(envelope: dict[str, Any]) -> PersonMapManifest:
-    if [entry["name"] for entry in envelope["compartments"]] != [PERSONS, QUALITY]:
+    wanted = [PERSONS, QUALITY, DRAWS][: 2 if envelope["version"] == 1 else 3]
+    if [entry["name"] for entry in envelope["compartments"]] != wanted:
         raise refuse("malformed")
-    return _validated(envelope["header"])
+    return _validated(envelope["header"], envelope["version"])
 
 
 def _check(frame: pl.DataFrame, manifest: PersonMapManifest) -> None:
@@ -188,18 +230,20 @@ def open_person_map(path: Path, analysis: Party, sender: PublicParty) -> PersonM
     Returns
     -------
     PersonMap
-        ``frame`` sorted by source and pseudonym, ``quality``, ``manifest``.
+        ``frame`` sorted by source and pseudonym, ``quality``, ``manifest``, ``draws``.
 
     Raises
     ------
     SealError
         With one of the codes of :data:`linkage.exchange.reasons.REASONS`.
     """
-    envelope, (persons, quality) = read_compartments(path, (PERSONS, QUALITY), analysis, sender, "person-map")
+    envelope, contents = read_compartments(path, None, analysis, sender, "person-map")
     manifest = _manifest(envelope)
+    persons, quality, *drawn = contents
     frame = from_parquet(persons, manifest.records)
     _check(frame, manifest)
+    draws = draws_from_bytes(drawn[0], frame, manifest.draws) if drawn else no_draws()
     try:
-        return PersonMap(frame, load_loose(quality), manifest)
+        return PersonMap(frame, load_loose(quality), manifest, draws)
     except CanonicalError:
         raise refuse("contents-mismatch") from None

@@ -221,10 +221,10 @@ def test_other_version_is_refused_even_if_signed(sealed: bytes, as_file: AsFile,
 
 def test_kind_is_signed(sealed: bytes, as_file: AsFile, cast: Any) -> None:
     manifest, signature, body = split(sealed)
-    renamed = as_file(join(manifest, signature, body, b"linkage-person-map/1\n"))
+    renamed = as_file(join(manifest, signature, body, b"linkage-person-map/2\n"))
     assert attempt(renamed, cast) == "bad-signature"
     # The sender itself cannot turn the compartment of a batch into one of a person map.
-    signed = as_file(signed_by(cast.mpd, manifest, body, b"linkage-person-map/1\n"))
+    signed = as_file(signed_by(cast.mpd, manifest, body, b"linkage-person-map/2\n"))
     assert attempt(signed, cast) == "cannot-open"
 
 
