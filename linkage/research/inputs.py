@@ -35,6 +35,8 @@ class Inputs:
         Source -> facts frame, one row a contact, decoys included.
     person_map
         ``source``, ``pseudonym``, ``person``; one row a record, decoys included.
+    draws
+        Partitions drawn from the posterior (:mod:`linkage.research.draws`), by row of ``person_map``.
     quality
         What the hub says about the linkage. Confidential: it holds exact numbers of links.
     manifests
@@ -45,6 +47,7 @@ class Inputs:
 
     facts: dict[str, pl.DataFrame]
     person_map: pl.DataFrame
+    draws: pl.DataFrame
     quality: dict[str, Any]
     manifests: dict[str, BatchManifest]
     map_manifest: PersonMapManifest
@@ -107,7 +110,7 @@ def open_inputs(
                 f"the batch of source {source} is of another project or epoch than the person map",
                 reason="other-project",
             )
-    return Inputs(facts, opened.frame, opened.quality, manifests, opened.manifest)
+    return Inputs(facts, opened.frame, opened.draws, opened.quality, manifests, opened.manifest)
 
 
 def _check_digests(batches: Sequence[Path], manifest: PersonMapManifest) -> None:

@@ -1,0 +1,115 @@
+"""Partitions drawn from the posterior: who is one person with whom, in each draw, and what the lists look like then.
+
+The hub seals a number of partitions beside the person map (:mod:`linkage.exchange.draws`). Whatever is counted from
+persons can be counted once a draw; how the counts differ is what the linkage does not know. Draws stay in the enclave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from linkage.errors import EstimateError
+from linkage.research.histories import capture_histories, persons
+
+__all__ = ["by_record", "draw_histories", "number_of_draws", "partition"]
+
+_ROWS = 2_000_000
+"""Contacts, times draws, that are counted at once."""
+
+
+def number_of_draws(draws: pl.DataFrame) -> int:
+    """Return how many partitions were drawn."""
+    return draws.width - 1
+
+
+def partition(person_map: pl.DataFrame, draws: pl.DataFrame, draw: int) -> pl.DataFrame:
+    """Return one drawn partition as a person map.
+
+    Parameters
+    ----------
+    person_map, draws
+        As :func:`linkage.exchange.open_person_map` opens them; the map in its own order.
+    draw
+        Which one, from 0.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``source``, ``pseudonym``, ``person`` (UInt32), rows as in the map. Whose person is in no doubt keeps it; the
+        others are numbered behind all persons of the map, so that numbers have gaps.
+
+    Raises
+    ------
+    EstimateError
+        ``no-such-draw``.
+    """
+    if not 0 <= draw < number_of_draws(draws):
+        raise EstimateError("there is no draw of this number", reason="no-such-draw")
+    person = person_map.get_column("person").to_numpy().astype(np.uint32)
+    behind = int(person.max(initial=0)) + 1
+    person[draws.get_column("record").to_numpy()] = draws.get_column(f"draw_{draw}").to_numpy() + np.uint32(behind)
+    return person_map.select("source", "pseudonym").with_columns(person=pl.Series(person, dtype=pl.UInt32))
+
+
+def by_record(person_map: pl.DataFrame) -> pl.DataFrame:
+    """Return the map in which every record is a person of its own, numbered by row: whose contacts are whose record's.
+
+    Contacts stacked with it (:func:`linkage.research.histories.stack`) are what :func:`draw_histories` takes.
+    """
+    row = pl.int_range(pl.len(), dtype=pl.UInt32).alias("person")
+    return person_map.select("source", "pseudonym", row)
+
+
+def draw_histories(
+    events: pl.DataFrame, person_map: pl.DataFrame, draws: pl.DataFrame, lists: Sequence[str], by: Sequence[str] = ()
+) -> pl.DataFrame:
+    """Count the capture histories of every draw.
+
+    Those whose person is in no doubt are counted once for all draws, so that the cost is that of the others.
+
+    Parameters
+    ----------
+    events
+        Contacts in scope, stacked with :func:`by_record` of this map.
+    person_map, draws
+        As opened.
+    lists, by
+        As :func:`linkage.research.histories.capture_histories` takes them.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``draw`` (UInt16) and the columns of :func:`linkage.research.histories.capture_histories`, one table a draw
+        under the other; sorted. Without draws it has no rows. Confidential: most counts are small.
+    """
+    number = number_of_draws(draws)
+    is_open = pl.col("person").is_in(draws.get_column("record").implode())
+    person = person_map.get_column("person").to_numpy()
+    mine = events.filter(~is_open)
+    mine = mine.with_columns(person=pl.Series(person[mine.get_column("person").to_numpy()], dtype=pl.UInt32))
+    settled = capture_histories(persons(mine, lists), lists, by)
+    numbers = pl.DataFrame({"draw": pl.int_range(number, dtype=pl.UInt16, eager=True)})
+    tables = [numbers.join(settled, how="cross")]
+    doubtful = events.filter(is_open).rename({"person": "record"})
+    step = max(1, _ROWS // max(doubtful.height, 1))
+    for first in range(0, number if doubtful.height else 0, step):
+        tables.append(_tables(doubtful, draws, range(first, min(first + step, number)), lists, by))
+    keys = ["draw", *by, *lists]
+    return pl.concat(tables).group_by(keys).agg(pl.col("count").sum()).sort(keys)
+
+
+def _tables(
+    events: pl.DataFrame, draws: pl.DataFrame, chosen: range, lists: Sequence[str], by: Sequence[str]
+) -> pl.DataFrame:
+    """Count the open records' persons of some draws: persons of different draws are different persons."""
+    columns = [
+        (pl.col(f"draw_{draw}").cast(pl.Int64) + place * draws.height).cast(pl.UInt32).alias(str(draw))
+        for place, draw in enumerate(chosen)
+    ]
+    long = draws.select("record", *columns).unpivot(index="record", variable_name="draw", value_name="person")
+    people = persons(events.join(long.drop("draw"), on="record", how="inner").drop("record"), lists)
+    people = people.with_columns(draw=chosen.start + pl.col("person") // draws.height)
+    return capture_histories(people, lists, ["draw", *by]).with_columns(pl.col("draw").cast(pl.UInt16))
