@@ -1,83 +1,279 @@
-"""How good the links are, judged without the truth: expected precision and recall from calibrated probabilities."""
+"""How good the links are, judged without the truth: from calibrated probabilities and partitions drawn from them.
+
+Nothing that :func:`assess` returns belongs to one pair or one record. :func:`near_ties` does name pairs of records, by
+pseudonym, for the stewards to look at; it gives no score.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
+from scipy import sparse
 
 from linkage.hub.compare import Candidates
 from linkage.hub.encoded import Encoded
 from linkage.hub.fellegi_sunter import Fit
+from linkage.hub.partitions import Draws
 
-__all__ = ["assess"]
+__all__ = ["MOST_TIES", "assess", "near_ties"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 _BANDS = (0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 1.0)
+_WEIGHTS = (-10.0, -5.0, 0.0, 5.0, 10.0, 15.0, 20.0, 25.0)
+
+MOST_TIES = 1000
+"""Pairs that a list of near-ties names."""
 
 
-def assess(encoded: Encoded, candidates: Candidates, fitted: Fit, person: NDArray[np.int64]) -> dict[str, Any]:
+def assess(
+    encoded: Encoded,
+    candidates: Candidates,
+    fitted: Fit,
+    person: NDArray[np.int64],
+    *,
+    draws: Draws | None = None,
+    blocking: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Describe the linkage.
 
     Parameters
     ----------
     person
         int64, shape (records,): person of each record.
+    draws
+        Partitions drawn from the posterior.
+    blocking
+        How candidates were found, as the engine says it; it becomes the entry ``blocking``.
 
     Returns
     -------
     dict
-        Aggregates only: nothing in it belongs to one pair or one record. ``precision`` is the expected share of
-        links that are right, ``recall`` the expected share of matches among the compared pairs that were found, each
-        with a 95% interval from the probabilities' own spread (independent pairs, normal approximation; it does not
-        cover an error of the model).
+        Aggregates only. ``precision`` is the expected share of links that are right, ``recall`` the expected share of
+        matches among the compared pairs that were found, ``f1`` their harmonic mean, overall and for each pair of
+        sources in ``by_sources``. A link is a pair of records of one person; without draws only weighed pairs count.
+        ``person_sizes`` and ``person_sources`` count persons by their records and by their sources; ``weight_bands``
+        counts the weighed pairs by match weight (natural log).
+
+    Notes
+    -----
+    With draws, what is together in a draw is what is true in it, so that an interval (value plus and minus 1.96
+    standard deviations, delta method) holds the dependence of pairs that share records. Pairs about which the draws
+    are silent, because one of the records is with the same ones in all of them, enter with their probability, as
+    independent. Without draws all pairs do. No interval covers an error of the model.
     """
     left, right = candidates.left[fitted.pair], candidates.right[fitted.pair]
-    linked = person[left] == person[right]
-    sizes = np.bincount(np.bincount(person)) if len(person) else np.zeros(1, np.int64)
     number = len(encoded.sources)
-    pair_of = np.minimum(encoded.source[left], encoded.source[right]).astype(np.int64) * number + np.maximum(
-        encoded.source[left], encoded.source[right]
-    )
-    by_pair = []
-    for a in range(number):
-        for b in range(a, number):
-            if candidates.pairs[a, b] > 0:
-                here = pair_of == a * number + b
-                entry = _rates(fitted.probability[here], linked[here])
-                by_pair.append({"sources": [encoded.sources[a], encoded.sources[b]], **entry})
-    counts = np.histogram(fitted.probability, bins=_BANDS)[0]
+    counted = np.triu(candidates.pairs > 0)
+    counts = _Counts.of(left, right, fitted.probability, person, encoded.source.astype(np.int64), number, draws)
+    pair_of = _pair_of(encoded.source.astype(np.int64), left, right, number)
+    by_pair = [
+        {
+            "sources": [encoded.sources[a], encoded.sources[b]],
+            **counts.rates(a * number + b),
+            "weight_bands": _bands(fitted.weight[pair_of == a * number + b], _WEIGHTS),
+        }
+        for a, b in zip(*np.nonzero(counted), strict=True)
+    ]
+    held = _members(person, encoded.source.astype(np.int64), number)
+    sources, sizes = np.asarray((held > 0).sum(axis=1)).ravel(), np.asarray(held.sum(axis=1)).ravel()
     return {
         "records": dict(zip(encoded.sources, np.bincount(encoded.source, minlength=number).tolist(), strict=True)),
         "persons": int(person.max(initial=-1)) + 1,
-        "person_sizes": {str(size): int(count) for size, count in enumerate(sizes) if size and count},
+        "person_sizes": _tally(sizes),
+        "person_sources": _tally(sources),
         "pairs_compared": float(candidates.pairs.sum()),
         "candidates": len(left),
         "links_shown": fitted.shown,
         "repeats_found": len(fitted.repeats),
-        **_rates(fitted.probability, linked),
+        "draws": 0 if draws is None else len(draws.person),
+        **counts.rates(*np.flatnonzero(counted)),
         "by_sources": by_pair,
-        "probability_bands": {
-            f"{low:g}-{high:g}": int(count) for low, high, count in zip(_BANDS, _BANDS[1:], counts, strict=False)
-        },
+        "weight_bands": _bands(fitted.weight, _WEIGHTS),
+        "probability_bands": _bands(fitted.probability, _BANDS, open_ends=False),
+        **({} if blocking is None else {"blocking": dict(blocking)}),
     }
 
 
-def _rates(probability: NDArray[np.float64], linked: NDArray[np.bool_]) -> dict[str, Any]:
-    links, found, matches = int(linked.sum()), float(probability[linked].sum()), float(probability.sum())
-    spread = 1.96 * float(np.sqrt((probability * (1 - probability))[linked].sum()))
-    missed = 1.96 * float(np.sqrt((probability * (1 - probability))[~linked].sum()))
-    rates: dict[str, Any] = {"links": links, "expected_matches": round(matches, 1), "precision": None, "recall": None}
-    if links:
-        rates["precision"] = _interval(found / links, spread / links)
-    if matches > 0:
-        rates["recall"] = _interval(found / matches, missed / matches)
-    return rates
+def _tally(values: Ints) -> dict[str, int]:
+    return {str(value): int(count) for value, count in enumerate(np.bincount(values)) if value and count}
 
 
-def _interval(value: float, half: float) -> dict[str, float]:
+def _bands(values: Floats, edges: tuple[float, ...], *, open_ends: bool = True) -> dict[str, int]:
+    names = [f"{low:g}-{high:g}" for low, high in pairwise(edges)]
+    if open_ends:
+        names = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
+        names = [f"below {edges[0]:g}", *names, f"{edges[-1]:g} and more"]
+    place = np.searchsorted(edges if open_ends else edges[1:-1], values, "right")
+    return dict(zip(names, np.bincount(place, minlength=len(names)).tolist(), strict=True))
+
+
+# --- counting right, missed and wrong links
+
+
+def _pair_of(source: Ints, left: Ints, right: Ints, number: int) -> Ints:
+    """Return the pair of sources of each pair of records: the smaller times ``number`` plus the greater."""
+    pair: Ints = np.minimum(source[left], source[right]) * number + np.maximum(source[left], source[right])
+    return pair
+
+
+def _members(person: Ints, source: Ints, number: int) -> sparse.csr_array:
+    """Return how many records of each source each person holds, shape (persons, sources)."""
+    size = (int(person.max(initial=-1)) + 1, number)
+    return sparse.csr_array((np.ones(len(person), np.int64), (person, source)), shape=size)
+
+
+def _together(person: Ints, source: Ints, number: int) -> Floats:
+    """Count pairs of records of one person by pair of sources; shape (sources * sources,), upper triangle."""
+    held = _members(np.unique(person, return_inverse=True)[1], source, number)
+    pairs = (held.T @ held).toarray().astype(float)
+    alike = (np.diagonal(pairs) - np.bincount(source, minlength=number)) / 2
+    np.fill_diagonal(pairs, alike)
+    counted: Floats = np.triu(pairs).ravel()
+    return counted
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Links, and right and missed ones in each draw, by pair of sources.
+
+    ``links`` (pairs,); ``right``, ``missed`` (draws, pairs); ``right_noise``, ``missed_noise`` (pairs,): variance of
+    what the draws do not say.
+    """
+
+    links: Floats
+    right: Floats
+    missed: Floats
+    right_noise: Floats
+    missed_noise: Floats
+
+    @classmethod
+    def of(
+        cls, left: Ints, right: Ints, probability: Floats, person: Ints, source: Ints, number: int, draws: Draws | None
+    ) -> _Counts:
+        pair_of = _pair_of(source, left, right, number)
+        linked = person[left] == person[right]
+        silent = np.ones(len(left), np.bool_)
+        if draws is not None:
+            doubtful = np.zeros(len(person), np.bool_)
+            doubtful[draws.record] = True
+            silent = ~(doubtful[left] & doubtful[right])
+
+        def total(chosen: NDArray[np.bool_], values: Floats) -> Floats:
+            return np.bincount(pair_of[chosen], weights=values[chosen], minlength=number * number).astype(float)
+
+        noise = probability * (1 - probability)
+        noises = total(silent & linked, noise), total(silent & ~linked, noise)
+        missed = total(silent & ~linked, probability)[None]
+        if draws is None:
+            return cls(total(linked, np.ones(len(left))), total(linked, probability)[None], missed, *noises)
+        links = _together(person, source, number)
+        certain = links - total(silent & linked, 1 - probability)
+        mine, owner = person[draws.record], source[draws.record]
+        base = certain - _together(mine, owner, number)
+        right_in, all_in = np.empty((2, len(draws.person), number * number))
+        for draw, theirs in enumerate(draws.person.astype(np.int64)):
+            all_in[draw] = _together(theirs, owner, number)
+            both = mine * (int(theirs.max(initial=0)) + 1) + theirs
+            right_in[draw] = _together(both, owner, number)
+        return cls(links, base + right_in, missed + all_in - right_in, *noises)
+
+    def rates(self, *pairs: int) -> dict[str, Any]:
+        """Return links, expected matches and the three rates of some pairs of sources together."""
+        chosen = list(pairs)
+        links = float(self.links[chosen].sum())
+        right, missed = self.right[:, chosen].sum(axis=1), self.missed[:, chosen].sum(axis=1)
+        noise = np.diag([self.right_noise[chosen].sum(), self.missed_noise[chosen].sum()])
+        spread = noise + (np.cov(right, missed) if len(right) > 1 else 0)
+        a, b = float(right.mean()), float(missed.mean())
+        matches, both = a + b, links + a + b
+        rates: dict[str, Any] = dict.fromkeys(("precision", "recall", "f1"))
+        if links:
+            rates["precision"] = _interval(a / links, (1 / links, 0.0), spread)
+        if matches > 0:
+            rates["recall"] = _interval(a / matches, (b / matches**2, -a / matches**2), spread)
+        if links and matches > 0:
+            rates["f1"] = _interval(2 * a / both, (2 * (links + b) / both**2, -2 * a / both**2), spread)
+        return {"links": round(links), "expected_matches": round(matches, 1), **rates}
+
+
+def _interval(value: float, slope: tuple[float, float], spread: Floats) -> dict[str, float]:
+    half = 1.96 * float(np.sqrt(max(0.0, np.array(slope) @ spread @ np.array(slope))))
     return {
-        "value": round(value, 4),
+        "value": round(min(1.0, value), 4),
         "low": round(max(0.0, value - half), 4),
         "high": round(min(1.0, value + half), 4),
     }
+
+
+# --- near-ties
+
+
+def near_ties(
+    persons: pl.DataFrame, left: Ints, right: Ints, probability: Floats, *, most: int = MOST_TIES
+) -> pl.DataFrame:
+    """List pairs of records that can hardly be told from strangers, or from a rival, for the stewards to look at.
+
+    Parameters
+    ----------
+    persons
+        Frame (source, pseudonym, ...), one row a record.
+    left, right, probability
+        The weighed pairs, by row of ``persons``.
+    most
+        Pairs that the list may name; those nearest to a tie are taken.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``source``, ``pseudonym``, ``other_source``, ``other_pseudonym``, ``band``: ``even`` or ``leaning``, and no
+        score; sorted by pseudonym, so that the order says nothing either. A pair is in it that is a match with a
+        probability from .3 to .7, or whose record has in that source a second partner at least half as likely.
+
+    Notes
+    -----
+    Leakage: each line says that a record of one agency may be a person of another agency's list.
+    """
+    source = persons["source"].rank("dense").to_numpy().astype(np.int64)
+    distance = np.abs(probability - 0.5)
+    rival = np.maximum(_rivalry(left, source[right], probability), _rivalry(right, source[left], probability))
+    tied = (distance <= 0.2) | (rival >= 0.5)
+    # How far from even, by either way of being a tie: 0 is a toss-up, 1 the edge of the list.
+    off = np.minimum(distance / 0.2, (1 - rival) / 0.5)
+    chosen = np.flatnonzero(tied)
+    chosen = chosen[np.argsort(off[chosen], kind="stable")][:most]
+    one, other = persons[left[chosen]], persons[right[chosen]]
+    return pl.DataFrame(
+        {
+            "source": one["source"],
+            "pseudonym": one["pseudonym"],
+            "other_source": other["source"],
+            "other_pseudonym": other["pseudonym"],
+            "band": pl.Series(np.where(off[chosen] <= 0.5, "even", "leaning").tolist(), dtype=pl.String),
+        }
+    ).sort("source", "pseudonym", "other_source", "other_pseudonym")
+
+
+def _rivalry(record: Ints, source: Ints, probability: Floats) -> Floats:
+    """Return how near each record's two likeliest partners in a source are: second over first, for these two pairs.
+
+    Zero for all other pairs, where the first is itself beyond doubt (.7) or out of the question (.1).
+    """
+    order = np.lexsort((-probability, source, record))
+    key = record[order] * (int(source.max(initial=0)) + 1) + source[order]
+    first = np.flatnonzero(np.append(True, key[1:] != key[:-1])[: len(key)])
+    first = first[first + 1 < len(key)]
+    first = first[key[first] == key[first + 1]]
+    best, second = probability[order[first]], probability[order[first + 1]]
+    open_to_doubt = (best >= 0.1) & (best <= 0.7)
+    ratio = np.where(open_to_doubt, second / np.maximum(best, 0.1), 0.0)
+    rivalry = np.zeros(len(record))
+    rivalry[order[first]] = rivalry[order[first + 1]] = ratio
+    return rivalry
