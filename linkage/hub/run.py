@@ -5,10 +5,12 @@
     <out>/<month>-<digest of the inputs>/
       person-map.sealed         for the analysis alone
       batches/<source>.batch    what it was made from; the analysis opens the facts in them
+      near-ties.csv             pairs of records, by pseudonym, that can hardly be told apart from strangers
       quality.json              aggregates on how good the links are; written last: a run with it is done
 
-Map and batches are all that the analysis needs, and are sealed: they can be copied to another host. ``quality.json`` is
-not sealed and holds exact numbers of links, which are overlaps: confidential, and readable by its owner alone.
+Map and batches are all that the analysis needs, and are sealed: they can be copied to another host. ``quality.json``
+is not sealed and holds exact numbers of links, which are overlaps; ``near-ties.csv`` says of single records that they
+may be on another agency's list. Both are confidential, readable by their owner alone, and stay here.
 """
 
 from __future__ import annotations
@@ -37,12 +39,13 @@ from linkage.exchange import (
     verify_batch,
 )
 from linkage.exchange.canonical import dump
-from linkage.hub.link import link
+from linkage.hub.link import Linked, link
+from linkage.hub.quality import near_ties
 from linkage.hub.state import LINK, StateFolder, current_batches, place_copy
 
 __all__ = ["HubRun", "run"]
 
-MAP, QUALITY, BATCHES = "person-map.sealed", "quality.json", "batches"
+MAP, QUALITY, BATCHES, TIES = "person-map.sealed", "quality.json", "batches", "near-ties.csv"
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,7 @@ def run(
             month=month,
             run_id=run_id,
         )
+        _write_ties(target / TIES, linked)
         sealed = file_digest(target / MAP)
         extra: dict[str, str | bool | int | None] = {"run_id": run_id, "month": month, "sources": len(current)}
         ledger.append(folder.ledger, actor=hub.name, action=LINK, object_digest=sealed, extra=extra)
@@ -176,6 +180,13 @@ def run(
 def _say(progress: Callable[[str], None] | None, word: str) -> None:
     if progress is not None:
         progress(word)
+
+
+def _write_ties(path: Path, linked: Linked) -> None:
+    """Write the pairs for the stewards' follow-up: pseudonyms and a coarse band, never a score."""
+    ties = near_ties(linked.persons, linked.left, linked.right, linked.probability)
+    with atomic_write(path, private=True) as temporary:
+        ties.write_csv(temporary)
 
 
 def _verified(path: Path, sender: PublicParty, agreement: Agreement) -> BatchManifest:

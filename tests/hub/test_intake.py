@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -458,6 +459,10 @@ def test_a_run_seals_the_map_of_the_current_batches_once(hub: Hub) -> None:
     assert len(set(same[0])) == 20
     assert {file_digest(path) for path in first.batches.values()} == {entry.digest for entry in accepted}
     assert opened.quality["persons"] == first.quality["persons"] == opened.frame["person"].n_unique()
+    ties = first.folder / "near-ties.csv"
+    assert ties.read_text().splitlines()[0] == "source,pseudonym,other_source,other_pseudonym,band"
+    if os.name == "posix":
+        assert ties.stat().st_mode & 0o777 == 0o600
 
     written = first.person_map.stat().st_mtime_ns
     again = hub.run()
