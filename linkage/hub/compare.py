@@ -1,4 +1,8 @@
-"""Exact comparison of all pairs: distances to levels, and the pairs that look alike enough to be weighed.
+"""The pairs of records that look alike enough to be weighed, out of all pairs.
+
+Three steps, so that many machines can share the work: :func:`plan_comparison` decides, once, what is to be done;
+:func:`examine` does a shard of it and needs no other shard; :func:`gather` puts the findings together, the same bit for
+bit however the work was cut and in whatever order it came back.
 
 Levels are cut at tail quantiles of pairs that cannot match: pairs within a source that has no repeats. The same
 pairs give u, the chance of each level among unlike pairs, by filter and stratum.
@@ -6,6 +10,7 @@ pairs give u, the chance of each level among unlike pairs, by filter and stratum
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,20 +20,19 @@ from numpy.typing import NDArray
 from linkage.errors import LinkError
 from linkage.hub.encoded import Encoded
 from linkage.hub.kernels import MISSING, count_distances, emit_candidates, pair_distances
+from linkage.hub.levels import LEVELS, TAILS, cut_distances, cut_levels, tail_share
+from linkage.hub.plan import Found, Plan, Shard, deal, lay_out, row_spans
 
-__all__ = ["LEVELS", "Candidates", "compare"]
+__all__ = ["LEVELS", "TAILS", "Candidates", "compare", "cut_distances", "examine", "gather", "plan_comparison"]
 
-TAILS = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4, 5e-5, 2e-5, 1e-5, 5e-6)
-"""Tail quantiles of unlike pairs at which levels are cut; nearer pairs fall into steps of distance
-that widen with nearness, because chance agreement dies out fastest just beyond the last cut."""
-NEAR_STEPS = 12
-LEVELS = len(TAILS) + NEAR_STEPS + 1
+MOST = 20_000_000
+"""Candidates that can be kept: some 300 bytes each while they are weighed."""
 
-_LEAST = 20  # unlike pairs below a cut, fewer of which would make the cut a matter of chance
-_FEW = 2_000  # unlike pairs of a stratum, fewer of which make it borrow the pooled histogram
 _SAMPLE = 6_000_000  # unlike pairs that are enough for the deepest cut
 _OWN = 4_000  # partners of a record's own source that are enough to know how common its values are
-_PER_RECORD = 100  # candidates a record
+_PER_RECORD, _UP_TO, _AT_LEAST = 100, 40_000, 5  # candidates a record, in files up to so many records, and in any
+_TIED = 3.0  # times as many pairs at the threshold as were wanted: they tie there
+_CHUNK = 250_000  # left rows of a shard when one machine does them all: bounds what is held at once
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,14 @@ class Candidates:
         float64, shape (pairs,): sum over filters of minus log of the share of unlike pairs at least so close.
     linkable
         bool, shape (pairs,): whether the two can be one person; the others are unlike pairs of one source.
+    reach
+        float64, shape (pairs,): how likely the comparison was to find a pair so close; 1 if all pairs were compared.
     unlike_counts
         float64, shape (filters, strata, LEVELS): unlike pairs by level.
     pairs
-        float64, shape (sources, sources): linkable pairs compared, upper triangle.
+        float64, shape (sources, sources): linkable pairs of the design, upper triangle.
     unlike_pairs
-        Unlike pairs compared.
+        Unlike pairs of the design.
     """
 
     left: NDArray[np.int64]
@@ -66,13 +72,14 @@ class Candidates:
     chance: NDArray[np.float64]
     score: NDArray[np.float64]
     linkable: NDArray[np.bool_]
+    reach: NDArray[np.float64]
     unlike_counts: NDArray[np.float64]
     pairs: NDArray[np.float64]
     unlike_pairs: float
 
 
 def compare(encoded: Encoded, *, seed: int = 0) -> Candidates:
-    """Compare all linkable pairs exactly and keep those that look alike.
+    """Compare records on this machine and keep the pairs that look alike: plan, examine, gather.
 
     Parameters
     ----------
@@ -82,89 +89,78 @@ def compare(encoded: Encoded, *, seed: int = 0) -> Candidates:
     Raises
     ------
     LinkError
-        There is no pair that could be linked.
+        There is no pair that could be linked, or next to nothing tells the records apart.
+    """
+    plan = plan_comparison(encoded, seed=seed)
+    shards = deal(encoded, plan, 1 + plan.rows // _CHUNK)
+    return gather(encoded, plan, [examine(encoded, plan, shard) for shard in shards])
+
+
+def plan_comparison(encoded: Encoded, *, seed: int = 0, most: int = MOST) -> Plan:
+    """Decide how the pairs are to be compared: the levels of distance, the samples and the threshold.
+
+    Parameters
+    ----------
+    seed
+        Of all samples.
+    most
+        Candidates that may be kept.
+
+    Raises
+    ------
+    LinkError
+        ``nothing-to-link``: there is no pair that could be linked.
     """
     rng = np.random.default_rng(seed)
-    plan = _plan(encoded, rng)
-    if plan.pairs.sum() == 0:
-        raise LinkError("there is no pair of records to compare", reason="nothing-to-link")
-    threads = get_num_threads()
-    left, right = _unlike_sample(encoded, plan, rng)
-    histogram = count_distances(encoded.words, encoded.width, encoded.classes, encoded.strata, left, right, threads)
-    level_of, unlike_counts = _cut_levels(histogram)
-    weight = -np.log(_tail_share(unlike_counts))
-    weight_of = np.take_along_axis(weight, level_of.astype(np.int64), axis=2).astype(np.float32)
-    threshold = _threshold(encoded, plan, weight_of, rng)
-    capacity = 2 * _PER_RECORD * len(encoded.source) // threads + 100_000
-    while True:
-        found = emit_candidates(
-            encoded.words, encoded.width, encoded.classes, encoded.strata, level_of, weight_of, threshold,
-            plan.spans, plan.own, plan.own_spans, encoded.record, plan.sampled, 0, len(encoded.words),
-            capacity, threads,
-        )  # fmt: skip
-        if found[4].max() <= capacity:
-            break
-        capacity = int(found[4].max())
-    kept = found[4]
-    rows = [np.concatenate([part[thread, : kept[thread]] for thread in range(threads)]) for part in found[:4]]
-    return _collect(encoded, plan, weight, *rows, counts=found[5], unlike_counts=unlike_counts)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Which rows are compared with which."""
-
-    spans: NDArray[np.int64]  # (rows, 2) rows it may be linked to
-    own: NDArray[np.int64]  # rows of sampled records, one source after the other
-    own_spans: NDArray[np.int64]  # (rows, 2) the part of `own` that is of the row's own source
-    sampled: NDArray[np.bool_]
-    main: NDArray[np.bool_]
-    pairs: NDArray[np.float64]  # (sources, sources) linkable pairs of records
-    unlike: float  # unlike pairs of records compared
-
-
-def _plan(encoded: Encoded, rng: np.random.Generator) -> _Plan:
-    rows = len(encoded.record)
-    main = np.diff(encoded.record, prepend=-1) > 0
-    source = encoded.source[encoded.record]
     number = len(encoded.sources)
-    firsts = np.searchsorted(source, np.arange(number + 1))
-    spans = np.empty((rows, 2), np.int64)
-    own_spans = np.zeros((rows, 2), np.int64)
-    sampled = np.zeros(rows, np.bool_)
-    own: list[NDArray[np.int64]] = []
-    at, unlike = 0, 0.0
     sizes = np.bincount(encoded.source, minlength=number).astype(float)
-    pairs = np.triu(np.outer(sizes, sizes), 1)
-    for s in range(number):
-        block = slice(firsts[s], firsts[s + 1])
-        mains = firsts[s] + np.flatnonzero(main[block])
-        if not encoded.deduplicated[s]:
-            # Repeats are looked for: every later row of the same source is a pair too, and none is surely unlike.
-            spans[block, 0] = np.arange(firsts[s], firsts[s + 1]) + 1
-            spans[block, 1] = rows
-            pairs[s, s] = sizes[s] * (sizes[s] - 1) / 2
-        else:
-            spans[block] = (firsts[s + 1], rows)
-            unlike += _sampled_pairs(len(mains), min(len(mains), _OWN))
-        chosen = rng.choice(encoded.record[mains], min(len(mains), _OWN), replace=False)
-        sample = firsts[s] + np.flatnonzero(np.isin(encoded.record[block], chosen))
-        sampled[sample] = True
-        own.append(sample)
-        own_spans[block] = (at, at + len(sample))
-        at += len(sample)
-    return _Plan(spans, np.concatenate(own), own_spans, sampled, main, pairs, unlike)
+    pairs = np.triu(np.outer(sizes, sizes), 1) + np.diag(np.where(encoded.deduplicated, 0, sizes * (sizes - 1) / 2))
+    if pairs.sum() == 0:
+        raise LinkError("there is no pair of records to compare", reason="nothing-to-link")
+    own, starts, unlike = _own_sample(encoded, rng)
+    left, right = _unlike_sample(encoded, rng)
+    threads = get_num_threads()
+    histogram = count_distances(encoded.words, encoded.width, encoded.classes, encoded.strata, left, right, threads)
+    level_of, unlike_counts = cut_levels(histogram)
+    wanted = min(_per_record(len(encoded.source)) * len(encoded.source), most / 4) / max(pairs.sum(), unlike)
+    threshold = _threshold(encoded, _weight_of(level_of, unlike_counts), wanted, rng)
+    return Plan(
+        rows=len(encoded.record),
+        seed=seed,
+        level_of=level_of,
+        unlike_counts=unlike_counts,
+        threshold=np.array(threshold, np.float32),
+        own=own,
+        own_starts=starts,
+        pairs=pairs,
+        unlike_pairs=unlike,
+        most=most,
+    )
 
 
-def _sampled_pairs(records: int, sample: int) -> float:
-    return sample * (sample - 1) / 2 + sample * (records - sample)
+def _per_record(records: int) -> float:
+    """Candidates a record: fewer in large files, in which the weighing of the candidates would cost the most."""
+    return float(max(_AT_LEAST, _PER_RECORD * min(1.0, (_UP_TO / records) ** 0.75)))
 
 
-def _unlike_sample(
-    encoded: Encoded, plan: _Plan, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _own_sample(encoded: Encoded, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64], float]:
+    """Draw records of each source with which all of its records are compared; say how many unlike pairs that makes."""
+    bounds = np.searchsorted(encoded.source[encoded.record], np.arange(len(encoded.sources) + 1))
+    own: list[NDArray[np.int64]] = []
+    unlike = 0.0
+    for s, single in enumerate(encoded.deduplicated):
+        record = encoded.record[bounds[s] : bounds[s + 1]]
+        records = np.unique(record)
+        size = min(len(records), _OWN)
+        own.append(bounds[s] + np.flatnonzero(np.isin(record, rng.choice(records, size, replace=False))))
+        if single:
+            unlike += size * (size - 1) / 2 + size * (len(records) - size)
+    return np.concatenate(own), np.cumsum([0, *map(len, own)]), unlike
+
+
+def _unlike_sample(encoded: Encoded, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw pairs that cannot match: within sources without repeats, else any (of which next to none match)."""
-    mains = np.flatnonzero(plan.main)
+    mains = np.flatnonzero(np.diff(encoded.record, prepend=-1))
     of = encoded.source[encoded.record[mains]]
     groups = [mains[of == s] for s in range(len(encoded.sources)) if encoded.deduplicated[s]]
     groups = [group for group in groups if len(group) > 1] or [mains]
@@ -182,127 +178,129 @@ def _unlike_sample(
     return np.concatenate(left), np.concatenate(right)
 
 
-def _cut_levels(histogram: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Cut distances into levels; a stratum with few pairs borrows the pooled histogram.
-
-    Returns
-    -------
-    level_of : (filters, strata, distances)
-    counts : (filters, strata, LEVELS), of the histogram the stratum was cut by
-    """
-    filters, strata, size = histogram.shape
-    level_of = np.zeros((filters, strata, size), np.uint8)
-    counts = np.zeros((filters, strata, LEVELS))
-    for number in range(filters):
-        pooled = histogram[number].sum(axis=0)
-        for stratum in range(strata):
-            own = histogram[number, stratum]
-            used = own if own.sum() >= _FEW else pooled
-            level_of[number, stratum] = cut_distances(used)
-            counts[number, stratum] = _unlike_by_level(used, level_of[number, stratum])
-    return level_of, counts
+def _weight_of(level_of: NDArray[np.uint8], unlike_counts: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the weight of each distance: float32 (filters, strata, bits + 1)."""
+    weight = -np.log(tail_share(unlike_counts))
+    return np.take_along_axis(weight, level_of.astype(np.int64), axis=2).astype(np.float32)
 
 
-def cut_distances(histogram: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return the level of each distance: 0 is far; then the deepest tail quantile reached; then steps down to 0."""
-    distance = np.arange(len(histogram))
-    level = np.zeros(len(histogram), np.uint8)
-    below = np.cumsum(histogram)
-    deepest = len(histogram) // 2
-    for number, share in enumerate(TAILS):
-        if share * below[-1] < _LEAST:
-            break
-        deepest = int(np.searchsorted(below, share * below[-1]))
-        level[distance <= deepest] = number + 1
-    for step in range(NEAR_STEPS - 1, -1, -1):
-        edge = round(deepest * (1 - (1 - step / NEAR_STEPS) ** 2))
-        if edge < deepest:
-            level[distance <= edge] = len(TAILS) + NEAR_STEPS - step
-    return level
-
-
-def _unlike_by_level(histogram: NDArray[np.int64], level: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Count unlike pairs by level; where there are none left, say how few were to be expected.
-
-    Beyond the deepest cut the tail is carried on exponentially, at the pace at which it fell to there.
-    """
-    counts = np.bincount(level, weights=histogram, minlength=LEVELS)
-    below = np.cumsum(histogram).astype(float)
-    deepest = int(np.flatnonzero(level <= len(TAILS)).min()) - 1
-    if deepest < 0 or below[deepest] < 1:
-        return np.maximum(counts, 0.5)
-    wider = min(int(np.searchsorted(below, 8 * below[deepest])), len(below) - 1)
-    pace = np.log(max(below[wider], 2 * below[deepest]) / below[deepest]) / max(wider - deepest, 1)
-    tail = below[deepest] * np.exp(-pace * (deepest - np.arange(-1, deepest + 1)))
-    expected = np.bincount(level[: deepest + 1], weights=np.diff(tail), minlength=LEVELS)
-    return np.maximum(counts, np.clip(expected, 1e-6, 0.5))
-
-
-def _tail_share(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of pairs at each level or nearer, by the last axis."""
-    nearer = np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]
-    result: NDArray[np.float64] = (nearer + 0.5) / (counts.sum(axis=-1, keepdims=True) + 1)
-    return result
-
-
-def _threshold(encoded: Encoded, plan: _Plan, weight_of: NDArray[np.float32], rng: np.random.Generator) -> np.float32:
-    """Return the score that as many random linkable pairs reach as there shall be candidates."""
-    wanted = _PER_RECORD * len(encoded.source) / plan.pairs.sum()
+def _threshold(encoded: Encoded, weight_of: NDArray[np.float32], wanted: float, rng: np.random.Generator) -> np.float32:
+    """Return the score that the wanted share of random linkable pairs reach; a mass of pairs that tie stays below."""
     if wanted >= 1:
         return np.float32(-1)
-    rows = np.flatnonzero(plan.spans[:, 1] > plan.spans[:, 0])
-    reach = plan.spans[rows, 1] - plan.spans[rows, 0]
+    spans = row_spans(encoded)
+    rows = np.flatnonzero(spans[:, 1] > spans[:, 0])
+    reach = spans[rows, 1] - spans[rows, 0]
     left = rng.choice(rows, 500_000, p=reach / reach.sum())
-    right = plan.spans[left, 0] + (rng.random(len(left)) * (plan.spans[left, 1] - plan.spans[left, 0])).astype(np.int64)
+    right = spans[left, 0] + (rng.random(len(left)) * (spans[left, 1] - spans[left, 0])).astype(np.int64)
     distances = pair_distances(encoded.words, encoded.width, left, right)
     total = np.zeros(len(left), np.float32)
     for number in range(distances.shape[1]):
         stratum = encoded.strata[number, encoded.classes[left, number], encoded.classes[right, number]]
         there = stratum != MISSING
         total[there] += weight_of[number, stratum[there], distances[there, number]]
-    return np.float32(np.quantile(total, 1 - min(0.5, wanted)))
+    wanted = min(0.5, wanted)
+    threshold = np.float32(np.quantile(total, 1 - wanted, method="lower"))
+    tied = (total >= threshold).mean() > _TIED * max(wanted, 1 / len(total))
+    return np.nextafter(threshold, np.float32(np.inf)) if tied else threshold
 
 
-def _collect(
-    encoded: Encoded,
-    plan: _Plan,
-    weight: NDArray[np.float64],
-    i: NDArray[np.int32],
-    j: NDArray[np.int32],
-    levels: NDArray[np.uint8],
-    strata: NDArray[np.uint8],
-    *,
-    counts: NDArray[np.int32],
-    unlike_counts: NDArray[np.float64],
-) -> Candidates:
-    """Keep of each pair of records its best pair of variants, and weigh how common what they share is."""
-    filters = np.arange(levels.shape[1])
-    there = levels != MISSING
-    at = np.where(there, levels, 0)
-    score = np.where(there, weight[filters, np.where(there, strata, 0), at], 0.0).sum(axis=1)
+def examine(encoded: Encoded, plan: Plan, shard: Shard) -> Found:
+    """Compare the pairs of one shard. The result depends on nothing but the arguments.
+
+    Raises
+    ------
+    LinkError
+        ``plan-differs``, or ``indistinguishable-records``: more pairs look alike than can be kept.
+    """
+    layout = lay_out(encoded, plan)
+    threads = get_num_threads()
+    share = (shard.last - shard.first) / plan.rows
+    capacity = int(2 * _per_record(len(encoded.source)) * len(encoded.source) * share / threads) + 100_000
+    while True:
+        *parts, kept, counts = emit_candidates(
+            encoded.words, encoded.width, encoded.classes, encoded.strata,
+            plan.level_of, _weight_of(plan.level_of, plan.unlike_counts), plan.threshold[()],
+            layout.spans, plan.own, layout.own_spans, encoded.record, layout.sampled, shard.first, shard.last,
+            capacity, threads,
+        )  # fmt: skip
+        _refuse_masses(int(kept.sum()), plan)
+        if kept.max() <= capacity:
+            break
+        capacity = int(kept.max())
+    left, right, levels, strata = (
+        np.concatenate([part[thread, : kept[thread]] for thread in range(threads)]) for part in parts
+    )
+    by_level = np.zeros((*counts.shape[:2], LEVELS), np.uint16)
+    by_level[:, :, : counts.shape[2]] = counts
+    return Found("rows", shard.first, shard.last, left, right, levels, strata, by_level)
+
+
+def _refuse_masses(candidates: int, plan: Plan) -> None:
+    if candidates > plan.most:
+        raise LinkError(
+            "more pairs of records look alike than can be weighed",
+            reason="indistinguishable-records",
+            hint="look for a value that stands in for a missing one, and for records that are in a source many times",
+        )
+
+
+def gather(encoded: Encoded, plan: Plan, founds: Iterable[Found]) -> Candidates:
+    """Put the findings of all shards together: of each pair of records its best pair of variants.
+
+    Raises
+    ------
+    LinkError
+        ``shards-missing``: not every shard was examined once; or ``indistinguishable-records``.
+    """
+    parts = sorted(founds, key=lambda found: (found.kind, found.first))
+    edges = [0, *(part.last for part in parts)]
+    if edges[-1] != plan.rows or any(part.first != edge for part, edge in zip(parts, edges, strict=False)):
+        raise LinkError("not every shard was examined once", reason="shards-missing", hint="examine what is missing")
+    i, j = (np.concatenate([getattr(part, side) for part in parts]) for side in ("left", "right"))
+    levels, strata = (np.concatenate([getattr(part, name) for part in parts]) for name in ("levels", "strata"))
+    _refuse_masses(len(i), plan)
+    if not len(i):
+        raise LinkError(
+            "nothing tells the records apart: no pair is closer than the mass of pairs",
+            reason="indistinguishable-records",
+            hint="check that the filters hold what the spec says",
+        )
+    score = _score(levels, strata, plan)
     a, b = encoded.record[i], encoded.record[j]
-    swap = a > b
-    a[swap], b[swap] = b[swap], a[swap]
+    a, b = np.minimum(a, b), np.maximum(a, b)
     order = _best_first(a * len(encoded.source) + b, score, i, j)
     first = (np.diff(a[order], prepend=-1) != 0) | (np.diff(b[order], prepend=-1) != 0)
     keep = order[first & (a[order] != b[order])]
-    a, b, i, j = a[keep], b[keep], i[keep], j[keep]
-    source = encoded.source
-    linkable = (source[a] != source[b]) | ~encoded.deduplicated[source[a]]
-    own = np.where(linkable, 0, plan.sampled[i].astype(np.int64) + plan.sampled[j])
+    a, b, i, j, levels = a[keep], b[keep], i[keep], j[keep], levels[keep]
+    linkable = (encoded.source[a] != encoded.source[b]) | ~encoded.deduplicated[encoded.source[a]]
+    sampled = np.zeros(plan.rows, np.int64)
+    sampled[plan.own] = 1
     return Candidates(
         left=a,
         right=b,
-        levels=levels[keep],
+        levels=levels,
         strata=strata[keep],
-        commonness=_commonness(counts, i, j, levels[keep], own),
+        commonness=_commonness(
+            [part.counts for part in parts], i, j, levels, np.where(linkable, 0, sampled[i] + sampled[j])
+        ),
         chance=np.log(encoded.variants[a] * encoded.variants[b]),
         score=score[keep],
         linkable=linkable,
-        unlike_counts=unlike_counts,
+        reach=np.ones(len(a)),
+        unlike_counts=plan.unlike_counts,
         pairs=plan.pairs,
-        unlike_pairs=plan.unlike,
+        unlike_pairs=plan.unlike_pairs,
     )
+
+
+def _score(levels: NDArray[np.uint8], strata: NDArray[np.uint8], plan: Plan) -> NDArray[np.float64]:
+    weight = -np.log(tail_share(plan.unlike_counts))
+    score = np.zeros(len(levels))
+    for number in range(levels.shape[1]):
+        there = levels[:, number] != MISSING
+        score[there] += weight[number, strata[there, number], levels[there, number]]
+    return score
 
 
 def _best_first(
@@ -319,7 +317,7 @@ def _best_first(
 
 
 def _commonness(
-    counts: NDArray[np.int32],
+    counts: list[NDArray[np.uint16]],
     i: NDArray[np.int32],
     j: NDArray[np.int32],
     levels: NDArray[np.uint8],
@@ -330,18 +328,20 @@ def _commonness(
     A gamma prior on each record's rate, fitted by moments per filter and level, keeps few counts from saying much.
     ``own`` is how often a pair that is itself of one source was counted as a neighbour: it is left out.
     """
-    nearer = np.cumsum(counts[:, :, ::-1], axis=2)[:, :, ::-1].astype(float)
-    seen = counts.sum(axis=2).astype(float)
-    usual = nearer.sum(axis=0) / np.maximum(seen.sum(axis=0), 1)[:, None]
     out = np.zeros(levels.shape)
     for number in range(levels.shape[1]):
-        expected = seen[:, number, None] * usual[number]
-        spread = ((nearer[:, number] - expected) ** 2 - nearer[:, number]).mean(axis=0)
-        prior = np.clip((expected**2).mean(axis=0) / np.maximum(spread, 1e-12), 0.02, 50)
-        level = np.minimum(levels[:, number], LEVELS - 1)
-        found = np.maximum(nearer[i, number, level] + nearer[j, number, level] - own, 0)
-        mean = expected[i, level] + expected[j, level]
-        out[:, number] = np.where(
-            levels[:, number] == MISSING, 0, np.log((found + prior[level]) / (mean + prior[level]))
-        )
+        # Level by level, nearest first: of a million records no more is ever held than a few numbers each.
+        seen = np.concatenate([part[:, number].sum(axis=1, dtype=np.int64) for part in counts])
+        nearer = np.zeros(len(seen), np.int64)
+        by_level = np.argsort(levels[:, number], kind="stable")
+        starts = np.searchsorted(levels[by_level, number], np.arange(LEVELS + 1))
+        for level in range(LEVELS - 1, -1, -1):
+            nearer += np.concatenate([part[:, number, level] for part in counts])
+            expected = seen * (nearer.sum() / max(int(seen.sum()), 1))
+            spread = ((nearer - expected) ** 2 - nearer).mean()
+            prior = np.clip((expected**2).mean() / max(spread, 1e-12), 0.02, 50)
+            here = by_level[starts[level] : starts[level + 1]]
+            found = np.maximum(nearer[i[here]] + nearer[j[here]] - own[here], 0)
+            mean = expected[i[here]] + expected[j[here]]
+            out[here, number] = np.log((found + prior) / (mean + prior))
     return out

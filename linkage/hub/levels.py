@@ -1,0 +1,80 @@
+"""Distances cut into levels at tail quantiles of pairs that cannot match, and the share of those at each level."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["LEVELS", "TAILS", "cut_distances", "cut_levels", "tail_share"]
+
+TAILS = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4, 5e-5, 2e-5, 1e-5, 5e-6)
+"""Tail quantiles of unlike pairs at which levels are cut; nearer pairs fall into steps of distance
+that widen with nearness, because chance agreement dies out fastest just beyond the last cut."""
+NEAR_STEPS = 12
+LEVELS = len(TAILS) + NEAR_STEPS + 1
+
+_LEAST = 20  # unlike pairs below a cut, fewer of which would make the cut a matter of chance
+_FEW = 2_000  # unlike pairs of a stratum, fewer of which make it borrow the pooled histogram
+
+
+def cut_levels(histogram: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Cut distances into levels; a stratum with few pairs borrows the pooled histogram.
+
+    Returns
+    -------
+    level_of : (filters, strata, distances)
+    counts : (filters, strata, LEVELS), of the histogram the stratum was cut by
+    """
+    filters, strata, size = histogram.shape
+    level_of = np.zeros((filters, strata, size), np.uint8)
+    counts = np.zeros((filters, strata, LEVELS))
+    for number in range(filters):
+        pooled = histogram[number].sum(axis=0)
+        for stratum in range(strata):
+            own = histogram[number, stratum]
+            used = own if own.sum() >= _FEW else pooled
+            level_of[number, stratum] = cut_distances(used)
+            counts[number, stratum] = _unlike_by_level(used, level_of[number, stratum])
+    return level_of, counts
+
+
+def cut_distances(histogram: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return the level of each distance: 0 is far; then the deepest tail quantile reached; then steps down to 0."""
+    distance = np.arange(len(histogram))
+    level = np.zeros(len(histogram), np.uint8)
+    below = np.cumsum(histogram)
+    deepest = len(histogram) // 2
+    for number, share in enumerate(TAILS):
+        if share * below[-1] < _LEAST:
+            break
+        deepest = int(np.searchsorted(below, share * below[-1]))
+        level[distance <= deepest] = number + 1
+    for step in range(NEAR_STEPS - 1, -1, -1):
+        edge = round(deepest * (1 - (1 - step / NEAR_STEPS) ** 2))
+        if edge < deepest:
+            level[distance <= edge] = len(TAILS) + NEAR_STEPS - step
+    return level
+
+
+def _unlike_by_level(histogram: NDArray[np.int64], level: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Count unlike pairs by level; where there are none left, say how few were to be expected.
+
+    Beyond the deepest cut the tail is carried on exponentially, at the pace at which it fell to there.
+    """
+    counts = np.bincount(level, weights=histogram, minlength=LEVELS)
+    below = np.cumsum(histogram).astype(float)
+    deepest = int(np.flatnonzero(level <= len(TAILS)).min()) - 1
+    if deepest < 0 or below[deepest] < 1:
+        return np.maximum(counts, 0.5)
+    wider = min(int(np.searchsorted(below, 8 * below[deepest])), len(below) - 1)
+    pace = np.log(max(below[wider], 2 * below[deepest]) / below[deepest]) / max(wider - deepest, 1)
+    tail = below[deepest] * np.exp(-pace * (deepest - np.arange(-1, deepest + 1)))
+    expected = np.bincount(level[: deepest + 1], weights=np.diff(tail), minlength=LEVELS)
+    return np.maximum(counts, np.clip(expected, 1e-6, 0.5))
+
+
+def tail_share(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of pairs at each level or nearer, by the last axis."""
+    nearer = np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]
+    result: NDArray[np.float64] = (nearer + 0.5) / (counts.sum(axis=-1, keepdims=True) + 1)
+    return result

@@ -1,0 +1,191 @@
+"""What a comparison is to do, in a form small enough to be sent to every worker, and what a worker found.
+
+A :class:`Plan` is made once; its shards can be examined in any order, on any machine that holds the same encodings.
+Plans and findings are kept as NumPy archives without pickled objects.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linkage.errors import LinkError
+from linkage.exchange.files import atomic_write
+from linkage.hub.encoded import Encoded
+
+__all__ = ["Found", "Layout", "Plan", "Shard", "deal", "lay_out", "load_found", "load_plan", "save_found", "save_plan"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the pairs of records are to be compared.
+
+    Attributes
+    ----------
+    rows, seed
+        Rows of the encodings that the plan was made for, and the seed of its samples.
+    level_of
+        uint8, shape (filters, strata, bits + 1): level of a distance.
+    unlike_counts
+        float64, shape (filters, strata, LEVELS): unlike pairs by level.
+    threshold
+        float32, shape (): score from which a pair is a candidate.
+    own, own_starts
+        int64: rows of sampled records, one source after the other, and where each source begins, shape (sources + 1,).
+    pairs
+        float64, shape (sources, sources): linkable pairs of records, upper triangle.
+    unlike_pairs
+        Unlike pairs that are compared.
+    most
+        Candidates that may be kept; more of them are refused.
+    """
+
+    rows: int
+    seed: int
+    level_of: NDArray[np.uint8]
+    unlike_counts: NDArray[np.float64]
+    threshold: NDArray[np.float32]
+    own: NDArray[np.int64]
+    own_starts: NDArray[np.int64]
+    pairs: NDArray[np.float64]
+    unlike_pairs: float
+    most: int
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A part of a comparison: the left rows from ``first`` to ``last``."""
+
+    kind: Literal["rows"]
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a shard yielded.
+
+    Attributes
+    ----------
+    kind, first, last
+        Its shard.
+    left, right
+        int32, shape (pairs,): rows.
+    levels, strata
+        uint8, shape (pairs, filters).
+    counts
+        uint16, shape (last - first, filters, LEVELS): sampled rows of the row's own source by level.
+    """
+
+    kind: str
+    first: int
+    last: int
+    left: NDArray[np.int32]
+    right: NDArray[np.int32]
+    levels: NDArray[np.uint8]
+    strata: NDArray[np.uint8]
+    counts: NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which rows are compared with which: it follows from encodings and plan."""
+
+    spans: NDArray[np.int64]  # (rows, 2) rows it may be linked to
+    own_spans: NDArray[np.int64]  # (rows, 2) the part of the plan's `own` that is of the row's own source
+    sampled: NDArray[np.bool_]
+
+
+def lay_out(encoded: Encoded, plan: Plan) -> Layout:
+    """Say which rows are compared with which.
+
+    Raises
+    ------
+    LinkError
+        The plan was made for other encodings.
+    """
+    rows, number = len(encoded.record), len(encoded.sources)
+    if plan.rows != rows or plan.pairs.shape != (number, number) or plan.level_of.shape[0] != encoded.classes.shape[1]:
+        raise LinkError("the plan was made for other encodings", reason="plan-differs", hint="plan the comparison anew")
+    source = encoded.source[encoded.record]
+    sampled = np.zeros(rows, np.bool_)
+    sampled[plan.own] = True
+    own_spans = np.column_stack([plan.own_starts[source], plan.own_starts[source + 1]])
+    return Layout(row_spans(encoded), own_spans, sampled)
+
+
+def row_spans(encoded: Encoded) -> NDArray[np.int64]:
+    """Return the rows after it that each row may be linked to: int64 (rows, 2)."""
+    rows = len(encoded.record)
+    source = encoded.source[encoded.record]
+    ends = np.searchsorted(source, np.arange(len(encoded.sources)), side="right")
+    # Where repeats are looked for, every later row of the same source is a pair too, and none is surely unlike.
+    first = np.where(encoded.deduplicated[source], ends[source], np.arange(rows) + 1)
+    return np.column_stack([first, np.full(rows, rows)]).astype(np.int64)
+
+
+def deal(encoded: Encoded, plan: Plan, number: int) -> list[Shard]:
+    """Cut the comparison into about so many shards of about the same work."""
+    layout = lay_out(encoded, plan)
+    work = np.cumsum(np.ptp(layout.spans, axis=1) + np.ptp(layout.own_spans, axis=1) + 1)
+    cuts = np.searchsorted(work, np.linspace(0, work[-1], number + 1)[1:-1]).tolist()
+    edges = sorted({0, *cuts, plan.rows})
+    return [Shard("rows", first, last) for first, last in pairwise(edges)]
+
+
+def save_plan(plan: Plan, path: Path) -> None:
+    """Write a plan to a file."""
+    _save(plan, path)
+
+
+def load_plan(path: Path) -> Plan:
+    """Read a plan.
+
+    Raises
+    ------
+    LinkError
+        The file is not a plan.
+    """
+    return Plan(**_load(path, Plan))
+
+
+def save_found(found: Found, path: Path) -> None:
+    """Write what a shard yielded to a file."""
+    _save(found, path)
+
+
+def load_found(path: Path) -> Found:
+    """Read what a shard yielded.
+
+    Raises
+    ------
+    LinkError
+        The file is not what a shard yields.
+    """
+    return Found(**_load(path, Found))
+
+
+def _save(content: Plan | Found, path: Path) -> None:
+    parts = {field.name: getattr(content, field.name) for field in fields(content)}
+    arrays = {name: part for name, part in parts.items() if isinstance(part, np.ndarray)}
+    plain = {name: part for name, part in parts.items() if name not in arrays}
+    with atomic_write(path, private=True) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, plain=np.array(json.dumps(plain)), **arrays)
+
+
+def _load(path: Path, kind: type[Plan] | type[Found]) -> dict[str, Any]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            parts: dict[str, Any] = {name: archive[name] for name in archive.files if name != "plain"}
+            parts.update(json.loads(str(archive["plain"])))
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        raise LinkError(f"{path}: not a readable {kind.__name__.lower()}", reason="unreadable") from error
+    if set(parts) != {field.name for field in fields(kind)}:
+        raise LinkError(f"{path}: not a {kind.__name__.lower()} of this version", reason="unreadable")
+    return parts
