@@ -14,6 +14,8 @@ from linkage.hub.kernels import MISSING
 
 __all__ = ["Encoded", "stack"]
 
+_LINE = 8  # words of a line of memory
+_SLICE = 65_536  # rows copied at once
 _CLASSES = 20  # presence masks told apart by filter; rarer ones share the last
 
 
@@ -73,36 +75,59 @@ def stack(encodings: dict[str, pl.DataFrame], spec: LinkageSpec, deduplicated: d
     sources = tuple(sorted(encodings))
     names = [entry.name for entry in spec.filters]
     length = spec.diffusion.bits // 8
-    frames = []
-    for number, source in enumerate(sources):
-        frame = encodings[source].sort("pseudonym", "variant")
-        wanted = [*names, *(f"{name}_mask" for name in names if spec.presence_masks)]
-        if any(column not in frame.columns for column in wanted):
-            raise LinkError(f"source {source}: a filter of the spec is not in the encodings", reason="wrong-filters")
-        if any((frame[name].bin.size() != length).any() or frame[name].null_count() for name in names):
-            raise LinkError(f"source {source}: filters of another length than the spec's", reason="wrong-length")
-        if frame.select(pl.struct("pseudonym", "variant").is_duplicated().any()).item():
-            raise LinkError(f"source {source}: a record occurs twice", reason="repeated-record")
-        frames.append(frame.select("pseudonym", "variant", *wanted).with_columns(source=pl.lit(number, pl.Int16)))
-    rows = pl.concat(frames)
-    words = np.concatenate(
-        [np.frombuffer(b"".join(rows[name].to_list()), "<u8").reshape(len(rows), -1) for name in names], axis=1
-    ).astype(np.uint64)
-    records = rows.select("source", "pseudonym").unique(maintain_order=True).with_row_index("record")
-    record = rows.join(records, on=["source", "pseudonym"], how="left", maintain_order="left")["record"]
+    wanted = [*names, *(f"{name}_mask" for name in names if spec.presence_masks)]
+    frames = [_checked(source, encodings[source], names, wanted, length) for source in sources]
+    rows = pl.concat([frame.select("pseudonym", pl.exclude("pseudonym", *names)) for frame in frames])
+    source = np.repeat(np.arange(len(frames), dtype=np.int16), [len(frame) for frame in frames])
+    mains = np.concatenate([(frame["pseudonym"] != frame["pseudonym"].shift()).fill_null(True) for frame in frames])
+    record = np.cumsum(mains) - 1
     classes, strata = _classes(rows, names, spec.presence_masks)
     return Encoded(
-        words=np.ascontiguousarray(words),
+        words=_words(frames, names, length),
         width=length // 8,
         classes=classes,
         strata=strata,
-        record=record.to_numpy().astype(np.int64),
-        source=records["source"].to_numpy(),
-        variants=np.bincount(record.to_numpy(), minlength=len(records)).astype(np.int64),
+        record=record,
+        source=source[mains],
+        variants=np.bincount(record).astype(np.int64),
         sources=sources,
         deduplicated=np.array([deduplicated[source] for source in sources], np.bool_),
-        labels=records.select(pl.col("source").replace_strict(range(len(sources)), sources), "pseudonym"),
+        labels=pl.DataFrame(
+            {"source": pl.Series(sources, dtype=pl.String)[source[mains]], "pseudonym": rows["pseudonym"].filter(mains)}
+        ),
     )
+
+
+def _checked(source: str, frame: pl.DataFrame, names: list[str], wanted: list[str], length: int) -> pl.DataFrame:
+    """Return a source's encodings by pseudonym and variant, each record once and each filter whole."""
+    if any(column not in frame.columns for column in wanted):
+        raise LinkError(f"source {source}: a filter of the spec is not in the encodings", reason="wrong-filters")
+    if any((frame[name].bin.size() != length).any() or frame[name].null_count() for name in names):
+        raise LinkError(f"source {source}: filters of another length than the spec's", reason="wrong-length")
+    frame = frame.select("pseudonym", "variant", *wanted)
+    again = (pl.col("pseudonym") == pl.col("pseudonym").shift()) & (pl.col("variant") <= pl.col("variant").shift())
+    if not frame["pseudonym"].is_sorted() or frame.select(again.any()).item():
+        frame = frame.sort("pseudonym", "variant")
+        if frame.select(again.any()).item():
+            raise LinkError(f"source {source}: a record occurs twice", reason="repeated-record")
+    return frame
+
+
+def _words(frames: list[pl.DataFrame], names: list[str], length: int) -> NDArray[np.uint64]:
+    """Copy the filters into one array whose rows begin where a line of the processor's memory does."""
+    width = length // 8
+    shape = sum(len(frame) for frame in frames), len(names) * width
+    space = np.empty(shape[0] * shape[1] + _LINE, np.uint64)
+    start = -(space.ctypes.data // 8) % _LINE
+    words = space[start : start + shape[0] * shape[1]].reshape(shape)
+    at = 0
+    for frame in frames:
+        for part in frame.iter_slices(_SLICE):
+            for number, name in enumerate(names):
+                filters = part[name].bin.reinterpret(dtype=pl.Array(pl.UInt64, width), endianness="little")
+                words[at : at + len(part), number * width : (number + 1) * width] = filters.to_numpy()
+            at += len(part)
+    return words
 
 
 def _classes(rows: pl.DataFrame, names: list[str], masks: bool) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
