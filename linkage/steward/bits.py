@@ -1,8 +1,8 @@
 """Bit matrices: many filters at once, as columns of bits.
 
 Rows are records, packed into 64-bit words, bit ``p`` of a filter being bit ``p % 64`` of word ``p // 64``. The
-transposed form holds, for each block of 64 records, one word per bit position, so that an XOR of two positions for
-64 records is one instruction.
+transposed form holds, for every 64 records, one word per bit position, so that an XOR of two positions for 64 records
+is one instruction.
 """
 
 from __future__ import annotations
@@ -10,31 +10,34 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["diffuse", "transpose_blocks"]
+__all__ = ["diffuse", "transpose"]
 
 Words = NDArray[np.uint64]
 
 
-def transpose_blocks(words: Words) -> Words:
-    """Transpose every 64 x 64 bit matrix of an array of shape (blocks, 64, words).
+def transpose(words: Words) -> None:
+    """Transpose, in place, every 64 x 64 bit matrix of an array of shape (64, n): matrix ``i`` is column ``i``.
 
-    Bits are counted from the most significant one; applied twice, the function gives its argument back.
+    Bits are counted from the most significant one; done twice, everything is as it was.
     The method is the recursive exchange of off-diagonal blocks (Warren, Hacker's Delight, section 7-3).
     """
-    out = words.copy()
-    blocks, _, width = out.shape
+    columns = words.shape[1]
+    scratch = np.empty(words.size // 2, np.uint64)
     step = 32
     mask = np.uint64(0x00000000FFFFFFFF)
     while step:
-        view = out.reshape(blocks, 64 // (2 * step), 2, step, width)
-        upper, lower = view[:, :, 0], view[:, :, 1]
+        view = words.reshape(32 // step, 2, step * columns)
+        upper, lower = view[:, 0], view[:, 1]
+        swap = scratch.reshape(upper.shape)
         shift = np.uint64(step)
-        swap = (upper ^ (lower >> shift)) & mask
+        np.right_shift(lower, shift, out=swap)
+        swap ^= upper
+        swap &= mask
         upper ^= swap
-        lower ^= swap << shift
+        swap <<= shift
+        lower ^= swap
         step >>= 1
         mask ^= mask << np.uint64(step)
-    return out
 
 
 def diffuse(filters: Words, sets: NDArray[np.intp]) -> Words:
@@ -43,7 +46,7 @@ def diffuse(filters: Words, sets: NDArray[np.intp]) -> Words:
     Parameters
     ----------
     filters
-        Shape (records, bits / 64).
+        Shape (records, bits / 64). A few thousand at once stay within the processor's cache.
     sets
         Shape (output bits, t): the input positions of every output bit.
 
@@ -53,15 +56,20 @@ def diffuse(filters: Words, sets: NDArray[np.intp]) -> Words:
         Shape (records, output bits / 64), uint64.
     """
     records, width = filters.shape
-    outputs = sets.shape[0]
-    blocks = -(-records // 64)
-    padded = np.zeros((blocks * 64, width), np.uint64)
-    padded[:records] = filters
-    columns = transpose_blocks(padded.reshape(blocks, 64, width))
+    outputs = len(sets)
+    lanes = -(-records // 64)
+    # Record ``r`` is bit 63 - r // lanes of word r % lanes of every plane.
+    turned = np.zeros((64, lanes * width), np.uint64)
+    turned.reshape(-1)[: filters.size] = filters.reshape(-1)
+    transpose(turned)
     # One contiguous row of words per input position: position p sits at bit 63 - p % 64 of word p // 64.
-    planes = np.ascontiguousarray(columns.transpose(2, 1, 0)[:, ::-1, :]).reshape(width * 64, blocks)
+    planes = np.ascontiguousarray(turned.reshape(64, lanes, width)[::-1].transpose(2, 0, 1)).reshape(64 * width, lanes)
     mixed = planes[sets[:, 0]]
+    plane = np.empty_like(mixed)
     for column in range(1, sets.shape[1]):
-        mixed ^= planes[sets[:, column]]
-    back = np.ascontiguousarray(mixed.reshape(outputs // 64, 64, blocks)[:, ::-1, :].transpose(2, 1, 0))
-    return transpose_blocks(back).reshape(blocks * 64, outputs // 64)[:records]
+        # Out of range there is nothing; any mode but "raise" spares a copy of the output.
+        np.take(planes, sets[:, column], axis=0, out=plane, mode="clip")
+        mixed ^= plane
+    back = np.ascontiguousarray(mixed.reshape(outputs // 64, 64, lanes).transpose(1, 2, 0)[::-1])
+    transpose(back.reshape(64, lanes * (outputs // 64)))
+    return back.reshape(64 * lanes, outputs // 64)[:records]

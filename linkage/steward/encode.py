@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import hmac
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -22,18 +22,19 @@ from numpy.typing import NDArray
 
 from linkage.contract.spec import ConstantFill, Filter, LinkageSpec, Part
 from linkage.steward.bits import diffuse
-from linkage.steward.streams import Stream, TokenRows
-from linkage.steward.tokens import Cut, cut
+from linkage.steward.streams import digests, rows_of_values
+from linkage.steward.tokens import Cut, cut, number
 
 __all__ = ["KeySource", "encode"]
 
-_CHUNK = 8192
+_SLAB = 2**17
+"""Records taken through all stages at once: bounds the memory, and is many enough that most values come again."""
+
+_CHUNK = 2048
 """Records diffused at once: their filters stay within the processor's cache."""
 
-_BLOCK = 2048
-"""Values turned into rows of bits at once, for the same reason."""
-
 Numbers = NDArray[np.int64]
+Words = NDArray[np.uint64]
 
 
 class KeySource(Protocol):
@@ -45,20 +46,39 @@ class KeySource(Protocol):
 
 
 @dataclass(frozen=True)
-class _Lines:
-    """Where the values of a field stand: a line for each value of a record, by record, distinct within it."""
+class _Turn:
+    """One value of every record that has so many: of all records the first, of some a second, a third, ..."""
 
-    record: Numbers
-    value: Numbers  # the value's number in the cut of its namespace
-    turn: Numbers  # 0 for the first value of a record, 1 for its second, ...
+    record: Numbers | slice  # ascending; for the first values all records
+    value: Numbers  # the value's number in the cut of its namespace; 0 is that of no value
 
 
 @dataclass(frozen=True)
 class _Namespace:
     """All fields that share one set of tokens, cut. Name fields share theirs; any other has its own."""
 
-    cut: Cut
-    lines: dict[str, _Lines]  # by field
+    cut: Cut  # of value 0, which has no tokens, and of all others
+    turns: dict[str, list[_Turn]]  # by field; a value comes once in a record
+
+
+@dataclass(frozen=True)
+class _Output:
+    """A filter of all records, what it holds, and what it needs of the keys whatever the records are."""
+
+    entry: Filter
+    sets: NDArray[np.intp]
+    padding: bytes
+    words: Words  # shape (records, diffusion.bits / 64)
+    mask: NDArray[np.uint16]  # which fields a record has
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """Rows of bits for one turn: the filter of a record is the OR of all its layers' rows."""
+
+    record: Numbers | slice
+    place: Numbers  # of the record's row
+    rows: Words
 
 
 def encode(
@@ -89,16 +109,19 @@ def encode(
         As many rows, in the same order: a Binary column for each filter (``diffusion.bits / 8`` bytes) and, where
         the spec says so, ``<filter>_mask`` (UInt16; bit ``i`` is set if the i-th field of the filter is filled).
     """
-    namespaces = _namespaces(records, spec)
+    filters = [_output(entry, spec, key, padding_key, records.height) for entry in spec.filters]
+    for first in range(0, records.height, _SLAB):
+        slab = slice(first, first + _SLAB)
+        namespaces = _namespaces(records[slab], spec)
+        for one in filters:
+            words, mask = one.words[slab], one.mask[slab]
+            _fill(words, mask, one, spec, key, namespaces)
+            _pad_empty(words, mask == 0, one.padding, labels[slab])
     columns: dict[str, pl.Series] = {}
-    for entry in spec.filters:
-        words, mask = _filter(entry, spec, key, namespaces, records.height)
-        # Bound to linkage key and spec: padding that outlived an epoch, when all else changes, would show itself.
-        epoch = key.derive(spec_digest=spec.digest, purpose="padding", field=entry.name)
-        _pad_empty(words, mask == 0, hmac.digest(padding_key, epoch, "sha256"), labels)
-        columns[entry.name] = _binary(words)
+    for one in filters:
+        columns[one.entry.name] = _binary(one.words)
         if spec.presence_masks:
-            columns[f"{entry.name}_mask"] = pl.Series(mask, dtype=pl.UInt16)
+            columns[f"{one.entry.name}_mask"] = pl.Series(one.mask, dtype=pl.UInt16)
     return pl.DataFrame(columns)
 
 
@@ -108,6 +131,15 @@ def _tag(spec: LinkageSpec, part: Part) -> str:
     return "name/bigrams" if shared else f"{part.field}/{part.tokens}"
 
 
+def _output(entry: Filter, spec: LinkageSpec, key: KeySource, padding_key: bytes, height: int) -> _Output:
+    sets = _diffusion_sets(key.derive(spec_digest=spec.digest, purpose="diffusion", field=entry.name), spec)
+    # Bound to linkage key and spec: padding that outlived an epoch, when all else changes, would show itself.
+    epoch = key.derive(spec_digest=spec.digest, purpose="padding", field=entry.name)
+    padding = hmac.digest(padding_key, epoch, "sha256")
+    words = np.empty((height, spec.diffusion.bits // 64), np.uint64)
+    return _Output(entry, sets, padding, words, np.zeros(height, np.uint16))
+
+
 def _namespaces(records: pl.DataFrame, spec: LinkageSpec) -> dict[str, _Namespace]:
     kinds = {_tag(spec, part): part.tokens for entry in spec.filters for part in entry.parts}
     fields: dict[str, dict[str, None]] = {tag: {} for tag in kinds}
@@ -115,79 +147,99 @@ def _namespaces(records: pl.DataFrame, spec: LinkageSpec) -> dict[str, _Namespac
         for part in entry.parts:
             if part.field in records.columns:
                 fields[_tag(spec, part)][part.field] = None
-    listed = {field: _listed(records[field]) for group in fields.values() for field in group}
-    namespaces = {}
+    namespaces: dict[str, _Namespace] = {}
+    numbered: dict[tuple[str, ...], tuple[pl.Series, dict[str, list[_Turn]]]] = {}
     for tag, group in fields.items():
-        distinct = pl.concat([pl.Series([], dtype=pl.String), *(listed[field][1].rename("") for field in group)])
-        distinct = distinct.unique(maintain_order=True)
-        lines = {field: _lines(*listed[field], distinct) for field in group}
-        namespaces[tag] = _Namespace(cut(distinct, kinds[tag]), lines)
+        names = tuple(group)
+        if names not in numbered:
+            numbered[names] = _numbered({name: records[name] for name in names}, records.height)
+        values, turns = numbered[names]
+        found = cut(values, kinds[tag])
+        start, length = (np.concatenate([np.zeros(1, np.int64), runs]) for runs in (found.start, found.length))
+        namespaces[tag] = _Namespace(replace(found, start=start, length=length), turns)
     return namespaces
 
 
-def _listed(column: pl.Series) -> tuple[Numbers, pl.Series]:
-    """Return the values of a column that are there, and the record of each."""
-    record = np.arange(len(column))
+def _numbered(columns: dict[str, pl.Series], height: int) -> tuple[pl.Series, dict[str, list[_Turn]]]:
+    """Return the distinct values of some columns, and by column the records' values as numbers from 1 on."""
+    listed = {name: _listed(column) for name, column in columns.items()}
+    every = pl.concat([pl.Series([""], dtype=pl.String), *(values for _, values in listed.values())])
+    # Categories of their own: their codes count from 0 on in order of first occurrence, so that "" has the 0.
+    codes = every.cast(pl.Categorical(pl.Categories.random())).to_physical().to_numpy()
+    numbers = (np.nan_to_num(codes) if every.null_count() else codes).astype(np.int64)
+    first = np.empty(int(numbers.max()) + 1, np.int64)
+    first[numbers[::-1]] = np.arange(len(numbers))[::-1]
+    turns: dict[str, list[_Turn]] = {}
+    at = 1
+    for name, (record, values) in listed.items():
+        turns[name] = _turns(record, numbers[at : at + len(values)], height)
+        at += len(values)
+    return every[first[1:]], turns
+
+
+def _listed(column: pl.Series) -> tuple[Numbers | None, pl.Series]:
+    """Return the values of a column, and the record of each if it is not the one at its place."""
+    record = None
     if column.dtype == pl.List(pl.String):
-        record = np.repeat(record, column.list.len().fill_null(0).to_numpy())
+        record = np.repeat(np.arange(len(column)), column.list.len().fill_null(0).to_numpy())
         column = column.explode(empty_as_null=False, keep_nulls=False)
-    column = column.cast(pl.String)
-    there = (column != "").fill_null(False)
-    return record[there.to_numpy()], column.filter(there)
+    return record, column.cast(pl.String).rename("")
 
 
-def _lines(record: Numbers, values: pl.Series, distinct: pl.Series) -> _Lines:
-    numbered = pl.DataFrame({"value": distinct}).with_row_index("number")
-    number = pl.DataFrame({"value": values}).join(numbered, on="value", how="left", maintain_order="left")["number"]
-    lines = pl.DataFrame({"record": record, "value": number.cast(pl.Int64)})
+def _turns(record: Numbers | None, value: Numbers, height: int) -> list[_Turn]:
+    if record is None:
+        return [_Turn(slice(None), value)]
+    record, value = record[value > 0], value[value > 0]
     if (np.diff(record) == 0).any():
-        lines = lines.unique(maintain_order=True)
-    record, value = lines["record"].to_numpy(), lines["value"].to_numpy()
+        # Each value of a record once, in the order of its first occurrence.
+        _, once = np.unique(record * (int(value.max()) + 1) + value, return_index=True)
+        once.sort()
+        record, value = record[once], value[once]
     place = np.arange(len(record))
-    first = np.maximum.accumulate(np.where(np.diff(record, prepend=-1) != 0, place, 0))
-    return _Lines(record, value, place - first)
+    turn = place - np.maximum.accumulate(np.where(np.diff(record, prepend=-1) != 0, place, 0))
+    first = np.zeros(height, np.int64)
+    first[record[turn == 0]] = value[turn == 0]
+    later = range(1, int(turn.max(initial=0)) + 1)
+    return [_Turn(slice(None), first), *(_Turn(record[turn == n], value[turn == n]) for n in later)]
 
 
-def _filter(
-    entry: Filter, spec: LinkageSpec, key: KeySource, namespaces: dict[str, _Namespace], height: int
-) -> tuple[NDArray[np.uint64], NDArray[np.uint16]]:
-    """Return one filter of all records, diffused: words (records, diffusion.bits / 64), and its presence mask."""
+def _fill(
+    words: Words,
+    mask: NDArray[np.uint16],
+    output: _Output,
+    spec: LinkageSpec,
+    key: KeySource,
+    namespaces: dict[str, _Namespace],
+) -> None:
+    """Write one filter of all records, diffused, and its presence mask."""
+    entry = output.entry
     fields = list(dict.fromkeys(part.field for part in entry.parts))
     parts: dict[str, list[Part]] = {}
     for part in entry.parts:
-        if part.field in namespaces[_tag(spec, part)].lines:
-            parts.setdefault(_tag(spec, part), []).append(part)
-    mask = np.zeros(height, np.uint16)
-    for tag, members in parts.items():
-        for part in members:
-            mask[namespaces[tag].lines[part.field].record] |= np.uint16(1 << fields.index(part.field))
-    per_weight = _hashes_per_weight(spec, _weights(entry, spec, namespaces, height))
-    plain = np.zeros((height, spec.bits // 64), np.uint64)
+        tag = _tag(spec, part)
+        if part.field in namespaces[tag].turns:
+            parts.setdefault(tag, []).append(part)
+            there = namespaces[tag].turns[part.field][0].value > 0
+            mask |= there.astype(np.uint16) << np.uint16(fields.index(part.field))
+    per_weight = _hashes_per_weight(spec, _weights(entry, spec, namespaces, len(words)))
+    layers: list[_Layer] = []
     for tag, members in parts.items():
         subkey = key.derive(spec_digest=spec.digest, purpose="filter", field=f"{entry.name}/{tag}")
-        lines = [namespaces[tag].lines[part.field] for part in members]
-        hashes = [np.maximum(1, np.rint(per_weight * part.weight)).astype(np.int64) for part in members]
-        counts = [by_record[line.record] for by_record, line in zip(hashes, lines, strict=True)]
-        _or_tokens(plain, namespaces[tag].cut, lines, counts, subkey)
-    sets = _diffusion_sets(key.derive(spec_digest=spec.digest, purpose="diffusion", field=entry.name), spec)
-    out = np.zeros((height, spec.diffusion.bits // 64), np.uint64)
-    for first in range(0, height, _CHUNK):
-        out[first : first + _CHUNK] = diffuse(plain[first : first + _CHUNK], sets)
-    return out, mask
+        layers += _layers(namespaces[tag], members, per_weight, subkey, spec.bits)
+    for first in range(0, len(words), _CHUNK):
+        last = min(first + _CHUNK, len(words))
+        words[first:last] = diffuse(_joined(layers, first, last, spec.bits), output.sets)
 
 
 def _weights(entry: Filter, spec: LinkageSpec, namespaces: dict[str, _Namespace], height: int) -> NDArray[np.float64]:
     """Return the total weight of each record's tokens."""
-    record: list[Numbers] = [np.zeros(0, np.int64)]
-    weight: list[NDArray[np.floating]] = [np.zeros(0)]
+    weight = np.zeros(height)
+    # Always in the spec's order: floating-point sums depend on it, and so would the filters.
     for part in entry.parts:
         namespace = namespaces[_tag(spec, part)]
-        if part.field in namespace.lines:
-            lines = namespace.lines[part.field]
-            record.append(lines.record)
-            weight.append((namespace.cut.length[lines.value] + bool(namespace.cut.wholes)) * part.weight)
-    # One sum over all parts, always in the spec's order: floating-point sums depend on it, and so would the filters.
-    return np.bincount(np.concatenate(record), np.concatenate(weight), height).astype(np.float64)
+        for turn in namespace.turns.get(part.field, []):
+            weight[turn.record] += (namespace.cut.length * part.weight)[turn.value]
+    return weight
 
 
 def _hashes_per_weight(spec: LinkageSpec, weight: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -197,77 +249,72 @@ def _hashes_per_weight(spec: LinkageSpec, weight: NDArray[np.float64]) -> NDArra
     return np.full(len(weight), spec.hashing.hashes)
 
 
-def _or_tokens(
-    plain: NDArray[np.uint64], cut: Cut, lines: Sequence[_Lines], counts: Sequence[Numbers], key: bytes
-) -> None:
-    """OR the bits of one namespace's tokens into the filters: so many hashes a token as ``counts`` says by line."""
-    bits = plain.shape[1] * 64
-    most = np.zeros(len(cut.length), np.int64)
-    for line, count in zip(lines, counts, strict=True):
-        np.maximum.at(most, line.value, count)
-    if cut.pieces:
-        most_of_piece = np.zeros(len(cut.pieces), np.int64)
-        for members in _equal(cut.length):
-            within = np.arange(cut.length[members[0]])
-            np.maximum.at(most_of_piece, cut.numbers[cut.start[members, None] + within], most[members, None])
-        rows = TokenRows(Stream(key, cut.pieces, most_of_piece, bits), int(most.max()))
-        for line, count in zip(lines, counts, strict=True):
-            _or_pieces(plain, cut, line, count, rows)
-    if cut.wholes:
-        stream = Stream(key, cut.wholes, most, bits)
-        for line, count in zip(lines, counts, strict=True):
-            for chosen in _equal(line.turn):
-                plain[line.record[chosen]] |= stream.rows(line.value[chosen], count[chosen])
+def _layers(
+    namespace: _Namespace, parts: Sequence[Part], per_weight: NDArray[np.float64], key: bytes, bits: int
+) -> list[_Layer]:
+    """Make the rows of one namespace's values: one for each value with each number of hashes that it comes with."""
+    values = len(namespace.cut.length)
+    records: list[Numbers | slice] = []
+    codes: list[Numbers] = []
+    for part in parts:
+        hashes = np.maximum(1, np.rint(per_weight * part.weight)).astype(np.int64)
+        for turn in namespace.turns[part.field]:
+            records.append(turn.record)
+            codes.append(np.where(turn.value > 0, hashes[turn.record] * values + turn.value, 0))
+    place, distinct = number(np.concatenate(codes))
+    count, value = np.divmod(distinct, values)
+    rows = rows_of_values(key, namespace.cut, value, count, bits)
+    places = np.split(place, np.cumsum([len(code) for code in codes])[:-1])
+    return [_Layer(record, place, rows) for record, place in zip(records, places, strict=True)]
 
 
-def _or_pieces(plain: NDArray[np.uint64], cut: Cut, line: _Lines, count: Numbers, rows: TokenRows) -> None:
-    length = cut.length[line.value]
-    for chosen in _equal(line.turn * (int(length.max(initial=0)) + 1) + length):
-        within = np.arange(length[chosen[0]])
-        if len(within):
-            tokens = cut.numbers[cut.start[line.value[chosen]] + within[:, None]]
-            plain[line.record[chosen]] |= rows.joined(tokens, count[chosen])
-
-
-def _equal(group: Numbers) -> Iterator[Numbers]:
-    """Yield the places of each group, a block at a time.
-
-    Lines of one turn are of distinct records, which can be written to at once; values of one length are a full matrix.
-    """
-    order = np.argsort(group, kind="stable")
-    heads = np.flatnonzero(np.diff(group[order], prepend=-1))
-    for first, last in zip(heads.tolist(), np.append(heads, len(order))[1:].tolist(), strict=True):
-        for at in range(first, last, _BLOCK):
-            yield order[at : min(at + _BLOCK, last)]
+def _joined(layers: Sequence[_Layer], first: int, last: int, bits: int) -> Words:
+    """OR the layers of the records from ``first`` to before ``last``."""
+    total = np.zeros((last - first, bits // 64), np.uint64)
+    row = np.empty_like(total)
+    for layer in layers:
+        if isinstance(layer.record, slice):
+            # Out of range there is nothing; any mode but "raise" spares a copy of the output.
+            np.take(layer.rows, layer.place[first:last], axis=0, out=row, mode="clip")
+            total |= row
+        else:
+            some = slice(*np.searchsorted(layer.record, [first, last]).tolist())
+            total[layer.record[some] - first] |= layer.rows[layer.place[some]]
+    return total
 
 
 def _diffusion_sets(key: bytes, spec: LinkageSpec) -> NDArray[np.intp]:
     """Draw the input positions of every output bit from the key: shape (diffusion.bits, inputs), distinct in a row."""
-    sets = np.zeros((spec.diffusion.bits, spec.diffusion.inputs), np.intp)
-    for output in range(spec.diffusion.bits):
-        chosen: dict[int, None] = {}
-        block = 0
-        while len(chosen) < spec.diffusion.inputs:
-            message = output.to_bytes(4, "big") + block.to_bytes(4, "big")
-            stream = np.frombuffer(hmac.digest(key, message, "sha256"), ">u2") & (spec.bits - 1)
-            for position in stream.tolist():
-                if len(chosen) < spec.diffusion.inputs:
-                    chosen[position] = None
-            block += 1
-        sets[output] = list(chosen)
+    outputs, inputs = spec.diffusion.bits, spec.diffusion.inputs
+    sets = np.zeros((outputs, inputs), np.intp)
+    missing = np.arange(outputs)
+    streams = np.zeros((outputs, 0), np.intp)
+    block = 0
+    while len(missing):
+        tail = block.to_bytes(4, "big")
+        drawn = np.frombuffer(digests(key, (output.to_bytes(4, "big") + tail for output in missing.tolist())), ">u2")
+        streams = np.hstack([streams, (drawn & (spec.bits - 1)).reshape(len(missing), -1).astype(np.intp)])
+        # A position that stands further in front already does not count.
+        new = np.ones(streams.shape, np.bool_)
+        for place in range(1, streams.shape[1]):
+            new[:, place] = (streams[:, :place] != streams[:, place, None]).all(axis=1)
+        enough = new.sum(axis=1) >= inputs
+        chosen = new[enough] & (np.cumsum(new[enough], axis=1) <= inputs)
+        sets[missing[enough]] = streams[enough][chosen].reshape(-1, inputs)
+        missing, streams = missing[~enough], streams[~enough]
+        block += 1
     return sets
 
 
-def _pad_empty(words: NDArray[np.uint64], empty: NDArray[np.bool_], key: bytes, labels: Sequence[str]) -> None:
-    for record in np.flatnonzero(empty).tolist():
-        need = words.shape[1] * 8
-        label = labels[record].encode()
-        drawn = b"".join(
-            hmac.digest(key, block.to_bytes(4, "big") + label, "sha256") for block in range(-(-need // 32))
-        )
-        words[record] = np.frombuffer(drawn[:need], "<u8")
+def _pad_empty(words: Words, empty: NDArray[np.bool_], key: bytes, labels: Sequence[str]) -> None:
+    """Write bits drawn from key and label where a filter is empty."""
+    records = np.flatnonzero(empty)
+    blocks = [block.to_bytes(4, "big") for block in range(-(-words.shape[1] * 8 // 32))]
+    messages = (block + label for label in (labels[place].encode() for place in records.tolist()) for block in blocks)
+    drawn = np.frombuffer(digests(key, messages), "<u8").reshape(len(records), -1 if len(records) else words.shape[1])
+    words[records] = drawn[:, : words.shape[1]]
 
 
-def _binary(words: NDArray[np.uint64]) -> pl.Series:
+def _binary(words: Words) -> pl.Series:
     octets = words.astype("<u8", copy=False).view(np.uint8)
     return pl.Series(octets).cast(pl.List(pl.UInt8)).cast(pl.Binary)

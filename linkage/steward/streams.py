@@ -1,27 +1,101 @@
 """Hash positions of tokens, and the rows of bits that they make.
 
 A token's stream is HMAC-SHA-256 over a block number and the token, cut into 16-bit positions, sixteen a block. A
-record takes as many positions from the front of a token's stream as its hashes are.
+record takes as many positions from the front of a token's stream as its hashes are, so that the bits of a token
+under one hash more are those under one hash less and one more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 from numpy.typing import NDArray
 
-__all__ = ["Stream", "TokenRows"]
+from linkage.steward.tokens import Cut, spread
+
+__all__ = ["digests", "rows_of_values"]
 
 Numbers = NDArray[np.int64]
+Words = NDArray[np.uint64]
 
 _PER_BLOCK = 16
 
+_TABLE = 2**23
+"""Bytes of a table of rows, unless the tokens alone take more."""
 
-class Stream:
-    """The positions of some tokens under one key.
+_BLOCK = 2048
+"""Values worked on at once: their rows stay within the processor's cache."""
+
+
+def digests(key: bytes, messages: Iterable[bytes], prefix: bytes = b"") -> bytes:
+    """Return the HMAC-SHA-256 of each message after the prefix, 32 bytes each, joined."""
+    # Copies of one state: key and prefix are absorbed once.
+    keyed = HMAC(key, SHA256())
+    keyed.update(prefix)
+    drawn = []
+    for message in messages:
+        code = keyed.copy()
+        code.update(message)
+        drawn.append(code.finalize())
+    return b"".join(drawn)
+
+
+def rows_of_values(key: bytes, cut: Cut, value: Numbers, count: Numbers, bits: int) -> Words:
+    """Return the bits of values under so many hashes a token.
+
+    Parameters
+    ----------
+    key
+        Of the filter and namespace.
+    cut
+        The values' tokens.
+    value, count
+        Shape (n,): the number of a value in the cut, and of hashes that each of its tokens gets; ``count`` ascending.
+    bits
+        Length of a filter: a power of two, and at least 64.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n, bits / 64): bit ``p`` of a row is bit ``p % 64`` of its word ``p // 64``.
+    """
+    # Counts ascend: of a value that comes several times, the largest is written last and stays.
+    most_of_value = np.zeros(len(cut.length), np.int64)
+    most_of_value[value] = count
+    most = np.zeros(len(cut.tokens), np.int64)
+    np.maximum.at(most, cut.numbers[spread(cut.start, cut.length)], np.repeat(most_of_value, cut.length))
+    rows = np.zeros((len(value), bits // 64), np.uint64)
+    tokens = _TokenRows(key, cut.tokens, most, bits)
+    ranked = tokens.rank[cut.numbers]
+    for first, begin, table in tokens.tables():
+        low, high = np.searchsorted(count, [first, first + len(begin)]).tolist()
+        for at in range(low, high, _BLOCK):
+            block = slice(at, min(at + _BLOCK, high))
+            _join_rows(rows[block], table, ranked, begin[count[block] - first], cut, value[block])
+    return rows
+
+
+def _join_rows(rows: Words, table: Words, ranked: Numbers, begin: Numbers, cut: Cut, value: Numbers) -> None:
+    """OR the rows of each value's tokens: token number ``r`` of a value's count is row ``begin + r`` of the table."""
+    length = cut.length[value]
+    order = np.argsort(-length, kind="stable")
+    length, begin, start = length[order], begin[order], cut.start[value[order]]
+    total = np.zeros_like(rows)
+    row = np.empty_like(rows)
+    # Those with more tokens come first: all that have another one are at the front.
+    left = np.searchsorted(-length, -np.arange(int(length[0])), "left").tolist()
+    for place, several in enumerate(left):
+        # Out of range there is nothing; any mode but "raise" spares a copy of the output.
+        np.take(table, begin[:several] + ranked[start[:several] + place], axis=0, out=row[:several], mode="clip")
+        total[:several] |= row[:several]
+    rows[order] = total
+
+
+class _TokenRows:
+    """The rows of tokens under 1, 2, ... hashes: those with the most hashes first, which is a token's *rank*.
 
     Parameters
     ----------
@@ -36,64 +110,43 @@ class Stream:
     """
 
     def __init__(self, key: bytes, tokens: Sequence[str], most: Numbers, bits: int) -> None:
-        blocks = -(-most // _PER_BLOCK)
-        self.bits = bits
-        self.tokens = len(tokens)
-        self._start = (np.cumsum(blocks) - blocks) * _PER_BLOCK
-        drawn = bytearray().join(_digests(key, tokens, blocks.tolist()))
-        self._positions = (np.frombuffer(drawn, ">u2") & (bits - 1)).astype(np.int64)
+        order = np.argsort(-most, kind="stable")
+        self.rank = np.empty(len(order), np.int64)
+        self.rank[order] = np.arange(len(order))
+        self._words = bits // 64
+        self._most = int(most.max(initial=0))
+        # How many tokens are asked for so many positions at least.
+        self._asked = np.searchsorted(-most[order], -np.arange(self._most + 1), "right")
+        ranked = [tokens[place].encode() for place in order[: self._asked[min(1, self._most)]].tolist()]
+        self._drawn: list[NDArray[np.uint64]] = []
+        for block in range(-(-self._most // _PER_BLOCK)):
+            several = ranked[: self._asked[block * _PER_BLOCK + 1]]
+            drawn = np.frombuffer(digests(key, several, block.to_bytes(4, "big")), ">u2").reshape(-1, _PER_BLOCK)
+            self._drawn.append((drawn & (bits - 1)).astype(np.uint64))
 
-    def rows(self, token: Numbers, count: Numbers) -> NDArray[np.uint64]:
-        """Return the first ``count`` positions of each token as bits: shape (len(token), bits / 64)."""
-        ends = np.cumsum(count)
-        place = np.arange(ends[-1]) + np.repeat(self._start[token] - (ends - count), count)
-        bits = np.zeros(len(token) * self.bits, np.uint8)
-        bits[np.repeat(np.arange(len(token)) * self.bits, count) + self._positions[place]] = 1
-        return np.packbits(bits, bitorder="little").view("<u8").reshape(len(token), -1)
+    def tables(self) -> Iterator[tuple[int, Numbers, Words]]:
+        """Yield the rows of all tokens, as many counts at once as a table holds.
 
+        The tuple is the first count, where the rows of this and the next counts begin, and the table.
+        """
+        first = 1
+        above = np.zeros((len(self.rank), self._words), np.uint64)
+        while first <= self._most:
+            ends = np.cumsum(self._asked[first:])
+            counts = max(1, int(np.searchsorted(ends, _TABLE // (8 * self._words), "right")))
+            begin = (ends - self._asked[first:])[:counts]
+            table = np.zeros((int(ends[counts - 1]), self._words), np.uint64)
+            position = np.concatenate([self._position(count) for count in range(first, first + counts)])
+            lone = np.arange(len(table)) * self._words + (position >> np.uint64(6)).astype(np.int64)
+            table.reshape(-1)[lone] = np.uint64(1) << (position & np.uint64(63))
+            for at, end in zip(begin.tolist(), ends.tolist(), strict=False):
+                here = table[at:end]
+                here |= above[: len(here)]
+                above = here
+            yield first, begin, table
+            first += counts
 
-def _digests(key: bytes, tokens: Sequence[str], blocks: list[int]) -> Iterator[bytes]:
-    # Copies of one keyed state: the key is absorbed once.
-    keyed = HMAC(key, SHA256())
-    for token, number in zip(tokens, blocks, strict=True):
-        message = token.encode()
-        for block in range(number):
-            code = keyed.copy()
-            code.update(block.to_bytes(4, "big") + message)
-            yield code.finalize()
-
-
-class TokenRows:
-    """Rows of bits of (token, count), each made when it is first asked for: for tokens that many records share."""
-
-    def __init__(self, stream: Stream, most: int) -> None:
-        self._stream = stream
-        self._counts = most + 1
-        self._place = np.full(stream.tokens * self._counts, -1, np.int64)
-        self._rows = np.zeros((0, stream.bits // 64), np.uint64)
-        self._made = 0
-
-    def joined(self, tokens: Numbers, count: Numbers) -> NDArray[np.uint64]:
-        """Return the OR of several tokens' rows: ``tokens`` (tokens, n), ``count`` (n,) -> (n, bits / 64)."""
-        pair = tokens * self._counts + count
-        place = self._place[pair]
-        if place.min() < 0:
-            self._make(np.unique(pair[place < 0]))
-            place = self._place[pair]
-        total: NDArray[np.uint64] = self._rows[place[0]]
-        row = np.empty_like(total)
-        for more in place[1:]:
-            # Out of range there is nothing; any mode but "raise" spares a copy of the output.
-            np.take(self._rows, more, axis=0, out=row, mode="clip")
-            total |= row
-        return total
-
-    def _make(self, pair: Numbers) -> None:
-        made = self._made + len(pair)
-        if made > len(self._rows):
-            grown = np.empty((max(made, 2 * len(self._rows)), self._rows.shape[1]), np.uint64)
-            grown[: self._made] = self._rows[: self._made]
-            self._rows = grown
-        self._rows[self._made : made] = self._stream.rows(pair // self._counts, pair % self._counts)
-        self._place[pair] = np.arange(self._made, made)
-        self._made = made
+    def _position(self, count: int) -> NDArray[np.uint64]:
+        """Return the last position that each token takes under so many hashes, by rank."""
+        block, place = divmod(count - 1, _PER_BLOCK)
+        return self._drawn[block][: self._asked[count], place]

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from linkage.contract.spec import Tokens
 
-__all__ = ["Cut", "cut", "tokenise"]
+__all__ = ["Cut", "cut", "number", "spread", "tokenise"]
 
 Numbers = NDArray[np.int64]
 
@@ -32,15 +32,17 @@ def _year(value: str) -> list[str]:
     return [f"y{i}{digit}" for i, digit in enumerate(value[:4])] + [f"Y{value[:4]}"]
 
 
-def _date(value: str) -> list[str]:
-    month, day = value[4:6], value[6:8]
-    tokens = _year(value)
-    if month:
-        tokens.append(f"M{month}")
+def _month_and_day(value: str) -> list[str]:
+    month, day = value[:2], value[2:4]
+    tokens = [f"M{month}"] if month else []
     if day:
         # A swapped day and month share both of the last two tokens, in either order.
         tokens += [f"D{day}", f"md{month}{day}", f"md{day}{month}"]
     return tokens
+
+
+def _date(value: str) -> list[str]:
+    return _year(value[:4]) + _month_and_day(value[4:])
 
 
 def _whole(value: str) -> list[str]:
@@ -80,97 +82,117 @@ def tokenise(value: str, kind: Tokens) -> list[str]:
 class Cut:
     """The tokens of many values.
 
-    Tokens are of two sorts, because they come in such different numbers: *pieces* are shared by many values and few in
-    all; the token of the *whole* value (``=VALUE``) is its own alone.
-
     Attributes
     ----------
-    pieces
-        The distinct pieces; a piece's number is its place.
+    tokens
+        The distinct tokens; a token's number is its place.
     numbers
-        The pieces of all values by number, one value after the other; distinct within a value.
+        The tokens of all values by number, one value after the other; distinct within a value.
     start, length
-        Shape (values,): where in ``numbers`` a value's pieces begin, and how many there are.
-    wholes
-        The tokens of the whole values, by value; empty where this way of cutting has none.
+        Shape (values,): where in ``numbers`` a value's tokens begin, and how many there are.
     """
 
-    pieces: list[str]
+    tokens: list[str]
     numbers: Numbers
     start: Numbers
     length: Numbers
-    wholes: list[str]
 
 
 def cut(values: pl.Series, kind: Tokens) -> Cut:
     """Cut distinct, non-empty values into the tokens that :func:`tokenise` gives."""
-    wholes = [f"={value}" for value in values.to_list()] if kind in ("positional", "whole") else []
+    listed = values.to_list()
+    if kind == "bigrams":
+        return _cut_pairs(listed)
+    if kind == "positional":
+        return _join(_cut_places(listed), _cut_wholes(listed))
     if kind == "whole":
-        nothing = np.zeros(len(values), np.int64)
-        return Cut([], nothing[:0], nothing, nothing, wholes)
-    if kind in ("date", "year"):
-        return _cut_each(values, kind)
-    return _cut_characters(values, kind, wholes)
+        return _cut_wholes(listed)
+    # Neither part of a date looks at the other, and there are few of each.
+    years = _cut_parts([value[:4] for value in listed], _year)
+    return _join(years, _cut_parts([value[4:] for value in listed], _month_and_day)) if kind == "date" else years
 
 
-def _cut_each(values: pl.Series, kind: Tokens) -> Cut:
-    """Cut value by value: good for kinds of which there are few distinct values."""
+def _cut_wholes(values: Sequence[str]) -> Cut:
+    every = np.arange(len(values))
+    return Cut([f"={value}" for value in values], every, every, np.ones(len(values), np.int64))
+
+
+def _cut_parts(parts: Sequence[str], tokens_of: Callable[[str], list[str]]) -> Cut:
+    """Cut each distinct part once."""
+    place = {part: place for place, part in enumerate(dict.fromkeys(parts))}
     found: dict[str, int] = {}
-    lists = [[found.setdefault(token, len(found)) for token in tokenise(value, kind)] for value in values.to_list()]
+    lists = [[found.setdefault(token, len(found)) for token in dict.fromkeys(tokens_of(part))] for part in place]
     length = np.array([len(entry) for entry in lists], np.int64)
-    numbers = np.array([number for entry in lists for number in entry], np.int64)
-    return Cut(list(found), numbers, np.cumsum(length) - length, length, [])
+    numbers = np.array([entry for several in lists for entry in several], np.int64)
+    which = np.fromiter(map(place.__getitem__, parts), np.int64, len(parts))
+    return Cut(list(found), numbers, (np.cumsum(length) - length)[which], length[which])
 
 
-def _cut_characters(values: pl.Series, kind: Tokens, wholes: list[str]) -> Cut:
-    """Cut into pairs of characters, or into characters with their places, all values of one length at a time."""
-    bigrams = kind == "bigrams"
-    if bigrams:
-        values = "_" + values.str.replace_all(" ", "", literal=True) + "_"
-    size = values.str.len_chars().to_numpy().astype(np.int64)
-    order = np.argsort(size, kind="stable")
-    text = "".join(values.gather(order).to_list())
-    letter, alphabet = _number(np.frombuffer(bytearray(text, "utf-32-le"), "<u4").astype(np.int64))
-    letters = len(alphabet)
-    start, length = np.zeros(len(values), np.int64), np.zeros(len(values), np.int64)
-    codes: list[Numbers] = []
-    filled = 0
-    for places, rows in _by_length(letter, size, order):
-        if bigrams:
-            code = np.sort(rows[:, :-1] * letters + rows[:, 1:], axis=1)
-            kept = np.diff(code, axis=1, prepend=-1) != 0
-        else:
-            code = rows + np.arange(rows.shape[1]) * letters
-            kept = np.ones(code.shape, np.bool_)
-        length[places] = kept.sum(axis=1)
-        start[places] = filled + np.cumsum(length[places]) - length[places]
-        codes.append(code[kept])
-        filled += len(codes[-1])
-    numbers, distinct = _number(np.concatenate([np.zeros(0, np.int64), *codes]))
-    name = [chr(code) for code in alphabet.tolist()]
-    pairs = zip((distinct // max(letters, 1)).tolist(), (distinct % max(letters, 1)).tolist(), strict=True)
-    pieces = [f"{name[first] if bigrams else first}{name[second]}" for first, second in pairs]
-    return Cut(pieces, numbers, start, length, wholes)
+def _cut_places(values: Sequence[str]) -> Cut:
+    """Cut into characters with their places."""
+    length = np.fromiter(map(len, values), np.int64, len(values))
+    start = np.cumsum(length) - length
+    letter, alphabet = _letters("".join(values))
+    place = np.arange(len(letter)) - np.repeat(start, length)
+    numbers, distinct = number(place * len(alphabet) + letter)
+    at, which = np.divmod(distinct, max(len(alphabet), 1))
+    return Cut([f"{i}{alphabet[j]}" for i, j in zip(at.tolist(), which.tolist(), strict=True)], numbers, start, length)
 
 
-def _by_length(letter: Numbers, size: Numbers, order: Numbers) -> Iterator[tuple[Numbers, Numbers]]:
-    """Yield places and letters (values, length) of the values of each length; ``letter`` holds them in ``order``."""
-    at = 0
-    ordered = size[order]
-    heads = np.flatnonzero(np.diff(ordered, prepend=-1))
-    for first, last in zip(heads, np.append(heads, len(order))[1:], strict=True):
-        until = at + (last - first) * ordered[first]
-        yield order[first:last], letter[at:until].reshape(last - first, ordered[first])
-        at = until
+def _cut_pairs(values: Sequence[str]) -> Cut:
+    """Cut into pairs of neighbouring characters, padded and without spaces."""
+    size = np.fromiter(map(len, values), np.int64, len(values)) + 2
+    letter, alphabet = _letters(f"_{'__'.join(values)}_" if values else "")
+    owner = np.repeat(np.arange(len(values)), size)
+    if " " in alphabet:
+        kept = letter != alphabet.index(" ")
+        letter, owner = letter[kept], owner[kept]
+    inside = owner[1:] == owner[:-1]
+    code, distinct = number((letter[:-1] * len(alphabet) + letter[1:])[inside])
+    # By value, and each pair once: sorted as one number that holds both.
+    shift = max(len(distinct) - 1, 0).bit_length()
+    code = np.sort((owner[:-1][inside] << shift) | code)
+    code = code[np.diff(code, prepend=-1) != 0]
+    length = np.bincount(code >> shift, minlength=len(values))
+    first, second = np.divmod(distinct, max(len(alphabet), 1))
+    tokens = [alphabet[i] + alphabet[j] for i, j in zip(first.tolist(), second.tolist(), strict=True)]
+    return Cut(tokens, code & ((1 << shift) - 1), np.cumsum(length) - length, length)
 
 
-def _number(codes: Numbers) -> tuple[Numbers, Numbers]:
+def _letters(text: str) -> tuple[Numbers, list[str]]:
+    """Return the text as numbers, and the character of each number."""
+    letter, alphabet = number(np.frombuffer(bytearray(text, "utf-32-le"), "<u4").astype(np.int64))
+    return letter, [chr(code) for code in alphabet.tolist()]
+
+
+def _join(one: Cut, other: Cut) -> Cut:
+    """Give each value the tokens of both cuts, which have none in common."""
+    length = one.length + other.length
+    start = np.cumsum(length) - length
+    numbers = np.empty(int(length.sum()), np.int64)
+    for part, at, before in ((one, start, 0), (other, start + one.length, len(one.tokens))):
+        numbers[spread(at, part.length)] = part.numbers[spread(part.start, part.length)] + before
+    return Cut([*one.tokens, *other.tokens], numbers, start, length)
+
+
+def spread(start: Numbers, length: Numbers) -> Numbers:
+    """Return all places of runs, one run after the other."""
+    shift = start - (np.cumsum(length) - length)
+    places: Numbers = np.repeat(shift, length)
+    places += np.arange(len(places))
+    return places
+
+
+def number(codes: Numbers) -> tuple[Numbers, Numbers]:
     """Return each code's number, from 0 on, and the distinct codes in the order of their numbers: ascending."""
     most = int(codes.max(initial=0))
     if most > 4 * len(codes) + 2**20:
-        distinct = np.unique(codes)
-        return np.searchsorted(distinct, codes).astype(np.int64), distinct
-    # A table of all possible codes: far faster than sorting, and Latin letters make a small one.
+        distinct, numbers = np.unique(codes, return_inverse=True)
+        return numbers, distinct
+    # A table of all possible codes: far faster than sorting, and mostly they are few.
     seen = np.zeros(most + 1, np.bool_)
     seen[codes] = True
-    return (np.cumsum(seen) - 1)[codes], np.flatnonzero(seen)
+    distinct = np.flatnonzero(seen)
+    table = np.empty(most + 1, np.int64)
+    table[distinct] = np.arange(len(distinct))
+    return table[codes], distinct
