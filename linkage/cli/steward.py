@@ -72,6 +72,7 @@ def submit(
     *,
     source: str,
     month: str | None = None,
+    test_persons: Path | None = None,
     settings: Path | None = None,
     json: Annotated[bool, cyclopts.Parameter(negative=())] = False,
 ) -> None:
@@ -85,6 +86,8 @@ def submit(
         The source's name, such as mpd.
     month
         Reporting month, YYYY-MM; the current one by default.
+    test_persons
+        CSV file of made-up people, agreed with the other agencies, who are sent along to measure how many are found.
     settings
         The site's settings file; linkage.toml by default.
     json
@@ -107,6 +110,7 @@ def submit(
             outbox=site.outbox,
             month=month,
             today=current_day(),
+            test_persons=test_persons,
         )
     if json:
         print_json(sent.to_json())

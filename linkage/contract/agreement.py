@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from linkage.contract.vocabulary import FACT_SCHEMA, IDENTIFIER_KINDS, Month, Name
+from linkage.contract.vocabulary import FACT_MARKS, FACT_SCHEMA, IDENTIFIER_KINDS, Month, Name
 from linkage.errors import NotPermittedError
 
 __all__ = ["Agreement", "ReleasePolicy", "Scope"]
@@ -64,7 +64,7 @@ class Agreement(_Strict):
     @field_validator("facts")
     @classmethod
     def _facts_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        known = set(FACT_SCHEMA) - {"pseudonym", "decoy"}
+        known = set(FACT_SCHEMA) - set(FACT_MARKS)
         wrong = [f".{at}: not in the fact vocabulary" for at, name in enumerate(names) if name not in known]
         if wrong:
             raise ValueError("; ".join(wrong))

@@ -12,6 +12,7 @@ from pydantic import StringConstraints
 
 __all__ = [
     "CONTACTS",
+    "FACT_MARKS",
     "FACT_SCHEMA",
     "FACT_VALUES",
     "HISTORY_KINDS",
@@ -82,5 +83,9 @@ FACT_SCHEMA: dict[str, pl.DataType] = {
     "out_of_home_care": pl.Boolean(),
     "jurisdiction": pl.String(),
     "decoy": pl.Boolean(),
+    "test_person": pl.String(),
 }
 """Columns of the facts compartment, one row a contact. There is no birth date in it and no day."""
+
+FACT_MARKS = ("pseudonym", "decoy", "test_person")
+"""Columns that say whose row it is and not what happened: in every batch, whatever the agreement allows."""

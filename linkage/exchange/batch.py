@@ -2,7 +2,8 @@
 
 ``encodings`` is for the hub and ``facts`` for the analysis; neither recipient can open the other's. Both are Parquet,
 uncompressed, so that a size tells no more than the row counts that the manifest states anyway, and sorted by
-pseudonym, so that the order of rows tells nothing. Decoys are in both and count as records and events.
+pseudonym, so that the order of rows tells nothing. Decoys, agreed test persons among them, are in both and count as
+records and events; only the facts say which they are. Version 1 of the format had no test persons.
 
 Leakage
 -------
@@ -30,6 +31,7 @@ from linkage.exchange.reasons import refuse
 
 __all__ = [
     "SMALLEST_BATCH",
+    "TEST_PERSON",
     "BatchManifest",
     "new_batch_id",
     "new_serial",
@@ -42,6 +44,9 @@ __all__ = [
 
 SMALLEST_BATCH = 2
 """A batch of one record would be a look-up of one person."""
+
+TEST_PERSON = r"^[a-z0-9][a-z0-9_-]{0,39}$"
+"""What an agreed test person may be called."""
 
 ENCODINGS, FACTS = "encodings", "facts"
 
@@ -149,7 +154,7 @@ def seal_batch(
     encodings = _arranged(encodings, list(_encodings_schema(encodings)), ["pseudonym", "variant"])
     facts = _arranged(facts, list(FACT_SCHEMA), list(FACT_SCHEMA))
     _check_encodings(encodings, manifest)
-    _check_facts(facts, manifest)
+    _check_facts(facts, manifest, 2)
     if not facts["pseudonym"].is_in(encodings["pseudonym"].unique().implode()).all():
         raise refuse("contents-mismatch")
     seal(
@@ -245,7 +250,8 @@ def open_facts(path: Path, analysis: Party, sender: PublicParty) -> pl.DataFrame
     Returns
     -------
     polars.DataFrame
-        The facts frame, sorted by pseudonym and month. Decoys are in it, marked.
+        The facts frame, sorted by pseudonym and month. Decoys are in it, marked. A batch of version 1 has no test
+        persons.
 
     Raises
     ------
@@ -255,8 +261,8 @@ def open_facts(path: Path, analysis: Party, sender: PublicParty) -> pl.DataFrame
     envelope, (content,) = read_compartments(path, (FACTS,), analysis, sender, "batch")
     manifest = _manifest(envelope)
     frame = from_parquet(content, manifest.events)
-    _check_facts(frame, manifest)
-    return frame
+    _check_facts(frame, manifest, envelope["version"])
+    return frame if "test_person" in frame.columns else frame.with_columns(test_person=pl.lit(None, pl.String))
 
 
 def _check_encodings(frame: pl.DataFrame, manifest: BatchManifest) -> None:
@@ -293,9 +299,10 @@ def _check_encodings(frame: pl.DataFrame, manifest: BatchManifest) -> None:
         raise refuse("contents-mismatch")
 
 
-def _check_facts(frame: pl.DataFrame, manifest: BatchManifest) -> None:
+def _check_facts(frame: pl.DataFrame, manifest: BatchManifest, version: int) -> None:
     """Hold the facts to the vocabulary and to the manifest's counts."""
-    if list(frame.schema.items()) != list(FACT_SCHEMA.items()) or frame.height != manifest.events:
+    schema = {name: kind for name, kind in FACT_SCHEMA.items() if version > 1 or name != "test_person"}
+    if list(frame.schema.items()) != list(schema.items()) or frame.height != manifest.events:
         raise refuse("contents-mismatch")
     fits = (
         frame["pseudonym"].null_count() == 0
@@ -305,6 +312,18 @@ def _check_facts(frame: pl.DataFrame, manifest: BatchManifest) -> None:
         and bool(frame["month"].str.contains(r"^\d{4}-(0[1-9]|1[0-2])$").all())
         and frame["pseudonym"].n_unique() <= manifest.records
         and all(bool(frame[name].is_in(list(values)).all()) for name, values in FACT_VALUES.items())
+        and (version == 1 or _test_persons_fit(frame))
     )
     if not fits:
         raise refuse("contents-mismatch")
+
+
+def _test_persons_fit(frame: pl.DataFrame) -> bool:
+    """Say whether test persons are decoys, in all rows of a pseudonym alike, and named as they may be."""
+    planted = frame.filter(pl.col("test_person").is_not_null())
+    rows = frame.filter(pl.col("pseudonym").is_in(planted["pseudonym"].unique().implode()))
+    return (
+        bool(planted["decoy"].all())
+        and bool(planted["test_person"].str.contains(TEST_PERSON).all())
+        and rows.select("pseudonym", "test_person").n_unique() == planted["pseudonym"].n_unique()
+    )

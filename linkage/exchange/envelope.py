@@ -2,7 +2,7 @@
 
 ::
 
-    linkage-batch/1 LF                      which kind, which version
+    linkage-batch/2 LF                      which kind, which version
     manifest length                         4 bytes, big-endian
     manifest                                canonical JSON
     signature                               64 bytes, Ed25519, over the first line and the manifest
@@ -59,7 +59,7 @@ __all__ = [
     "verify",
 ]
 
-KINDS = {"batch": 1, "person-map": 2}
+KINDS = {"batch": 2, "person-map": 2}
 """What is sealed -> the version that is written; every version from 1 on is read."""
 
 _CHUNK = 1 << 20

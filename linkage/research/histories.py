@@ -12,7 +12,7 @@ from typing import Protocol
 
 import polars as pl
 
-from linkage.contract.vocabulary import FACT_SCHEMA, HISTORY_KINDS, TIERS
+from linkage.contract.vocabulary import FACT_MARKS, FACT_SCHEMA, HISTORY_KINDS, TIERS
 from linkage.errors import EstimateError
 
 __all__ = [
@@ -68,8 +68,9 @@ def stack(facts: Mapping[str, pl.DataFrame], person_map: pl.DataFrame) -> pl.Dat
     Returns
     -------
     polars.DataFrame
-        One row a contact, decoys dropped: ``source``, ``person`` (UInt32) and the facts without pseudonym and decoy
-        flag, sorted by person, month, source. A person made of decoys only is gone; numbers are not closed up.
+        One row a contact, decoys dropped, test persons among them: ``source``, ``person`` (UInt32) and the facts
+        without pseudonym and marks, sorted by person, month, source. A person made of decoys only is gone; numbers are
+        not closed up.
 
     Raises
     ------
@@ -106,7 +107,7 @@ def stack(facts: Mapping[str, pl.DataFrame], person_map: pl.DataFrame) -> pl.Dat
     return (
         events.filter(~pl.col("decoy"))
         .join(mapping, on=on, how="inner")
-        .drop("pseudonym", "decoy")
+        .drop(FACT_MARKS)
         .select("source", "person", pl.exclude("source", "person"))
         .sort("person", "month", "source", nulls_last=True, maintain_order=True)
     )
@@ -122,6 +123,8 @@ def _checked(source: str, frame: pl.DataFrame) -> pl.DataFrame:
         raise EstimateError("the facts do not fit their schema", reason="bad-facts", problems=problems)
     if frame.get_column("decoy").null_count() or frame.get_column("pseudonym").null_count():
         raise EstimateError(f"source {source}: a row without pseudonym or decoy flag", reason="bad-facts")
+    if (frame.get_column("test_person").is_not_null() & ~frame.get_column("decoy")).any():
+        raise EstimateError(f"source {source}: a test person that is not marked as a decoy", reason="bad-facts")
     return frame.select(pl.lit(source).alias("source"), *FACT_SCHEMA)
 
 

@@ -17,7 +17,7 @@ import polars as pl
 
 from linkage import __version__
 from linkage.contract.agreement import Agreement, ReleasePolicy, Scope
-from linkage.contract.vocabulary import FACT_SCHEMA
+from linkage.contract.vocabulary import FACT_MARKS, FACT_SCHEMA
 from linkage.errors import NotPermittedError, ReleaseError
 from linkage.exchange import BatchManifest, Party
 from linkage.research import bundle, histories, statement
@@ -206,7 +206,7 @@ def _not_agreed(frame: pl.DataFrame, agreement: Agreement, manifest: BatchManife
         problems.append(f"source {source}: no manifest of this source and project")
     elif manifest.mode != agreement.mode:
         problems.append(f"source {source}: sent under another mode than the agreement's")
-    allowed = {*agreement.facts, "pseudonym", "decoy"}
+    allowed = {*agreement.facts, *FACT_MARKS}
     problems += [
         f"source {source}: '{name}' is not an agreed fact"
         for name in FACT_SCHEMA

@@ -6,7 +6,7 @@ import polars as pl
 
 from linkage.contract.agreement import Agreement
 from linkage.contract.source import SourceSchema
-from linkage.contract.vocabulary import FACT_SCHEMA
+from linkage.contract.vocabulary import FACT_MARKS, FACT_SCHEMA
 from linkage.errors import NotPermittedError
 
 __all__ = ["facts"]
@@ -28,7 +28,8 @@ def facts(tiered: pl.DataFrame, schema: SourceSchema, agreement: Agreement) -> p
     Returns
     -------
     pl.DataFrame
-        The columns of ``FACT_SCHEMA`` with ``local_id`` in place of ``pseudonym``; one row a contact, ``decoy`` false.
+        The columns of ``FACT_SCHEMA`` with ``local_id`` in place of ``pseudonym``; one row a contact, ``decoy`` false
+        and ``test_person`` null.
         There is no birth date and no day. Contacts of a person that are alike in all of it are one row. Sorted by
         ``local_id`` and month.
 
@@ -53,9 +54,10 @@ def facts(tiered: pl.DataFrame, schema: SourceSchema, agreement: Agreement) -> p
     }
     columns = [pl.col("local_id")]
     for name, dtype in FACT_SCHEMA.items():
-        if name in ("pseudonym", "decoy"):
+        if name in FACT_MARKS:
             continue
         allowed = name in agreement.facts and name in known
         columns.append((known[name] if allowed else pl.lit(None)).cast(dtype).alias(name))
-    result = counted.select(*columns, pl.lit(False).alias("decoy")).unique()
+    marks = (pl.lit(False).alias("decoy"), pl.lit(None, dtype=pl.String).alias("test_person"))
+    result = counted.select(*columns, *marks).unique()
     return result.sort("local_id", "month", *(name for name in result.columns if name not in ("local_id", "month")))

@@ -32,6 +32,7 @@ from linkage.steward.extract import find_failures, read_extract, require_toleran
 from linkage.steward.facts import facts
 from linkage.steward.fingerprint import fingerprint
 from linkage.steward.group import identifiers
+from linkage.steward.planted import planted_facts, planted_identifiers, planted_pseudonyms, read_planted
 from linkage.steward.profile import CheckReport, describe
 from linkage.steward.standardise import RULES
 from linkage.steward.tiers import add_tiers
@@ -49,6 +50,7 @@ class Submission:
     report: CheckReport
     visible_edges: dict[str, float]
     edges_allowed: float
+    test_persons: int = 0
 
     def to_json(self) -> str:
         """Return the submission as JSON: counts and digests only."""
@@ -57,6 +59,7 @@ class Submission:
             "digest": self.digest,
             "manifest": self.manifest.model_dump(),
             "visible_edges": self.visible_edges,
+            "test_persons": self.test_persons,
             "report": dataclasses.asdict(self.report),
         }
         return json.dumps(content, indent=2)
@@ -64,9 +67,14 @@ class Submission:
     def words(self) -> list[str]:
         """Say in sentences what the batch holds and who can open it."""
         manifest = self.manifest
+        planted = [
+            f"{self.test_persons} of the persons are agreed test persons; the hub cannot tell which, the analysis can"
+            " and leaves them out of every count."
+        ]
         return [
             f"{manifest.records} persons, encoded as {manifest.rows} names by profile {manifest.spec_name};"
             " only the hub can open them, and it has no key to turn them back into names.",
+            *(planted if self.test_persons else []),
             f"{manifest.events} contacts as facts, with month and age and without names or dates of birth;"
             " only the analysis can open them.",
             f"{self.report.failed_rows} rows were left out because they break a rule;"
@@ -90,6 +98,7 @@ def submit(
     outbox: Path,
     month: str,
     today: dt.date,
+    test_persons: Path | None = None,
 ) -> Submission:
     """Check, standardise, encode and seal an extract.
 
@@ -109,6 +118,8 @@ def submit(
         Folder for the batch, named ``<source>-<month>.batch``; an earlier one of that month is replaced.
     month
         Reporting month, ``YYYY-MM``.
+    test_persons
+        File of agreed test persons (:mod:`linkage.steward.planted`), who are sent along like persons of the extract.
 
     Returns
     -------
@@ -134,10 +145,18 @@ def submit(
             reason="too-few-records",
             hint="look at the rules under 'tiers' in the source schema, and at what 'linkage steward check' counts",
         )
-    encodings = encode_persons(persons, spec, linkage_key, party)
+    pseudonyms = party.pseudonyms(persons["local_id"].to_list())
+    contacts = _under_pseudonyms(facts(tiered, schema, agreement), party)
+    planted = pl.DataFrame(schema=persons.schema)
+    if test_persons is not None:
+        planted = planted_identifiers(read_planted(test_persons), schema, agreement.identifiers, spec.variants)
+        names = planted["local_id"].to_list()
+        codes = planted_pseudonyms(names, schema.source, party)
+        persons, pseudonyms = pl.concat([persons, planted]), pseudonyms + codes
+        contacts = pl.concat([contacts, planted_facts(names, codes).select(contacts.columns)])
+    encodings = _encode(persons, pseudonyms, spec, linkage_key, party)
     edges = visible_edges(encodings, spec)
     require_few_edges(edges, spec)
-    contacts = _under_pseudonyms(facts(tiered, schema, agreement), party)
     manifest = BatchManifest(
         project=linkage_key.project,
         epoch=linkage_key.epoch,
@@ -159,17 +178,23 @@ def submit(
     )
     path = outbox / f"{schema.source}-{month}.batch"
     seal_batch(path, manifest, encodings, contacts, party, hub, analysis)
+    report = describe(checked, tiered, schema, agreement)
     return Submission(
-        path, file_digest(path), manifest, describe(checked, tiered, schema, agreement), edges, spec.visible_edges
+        path, file_digest(path), manifest, report, edges, spec.visible_edges, planted["local_id"].n_unique()
     )
 
 
 def encode_persons(persons: pl.DataFrame, spec: LinkageSpec, linkage_key: LinkageKey, party: Party) -> pl.DataFrame:
     """Encode an identifiers frame: ``pseudonym``, ``variant`` and the filters of the spec, one row a name."""
-    pseudonyms = pl.Series("pseudonym", party.pseudonyms(persons["local_id"].to_list()), dtype=pl.String)
-    keys = persons.select(pseudonym=pseudonyms, variant=pl.col("variant"))
-    labels = pseudonyms.to_list()
-    filters = encode(persons, spec, linkage_key, labels=labels, padding_key=party.derive("padding of empty filters"))
+    return _encode(persons, party.pseudonyms(persons["local_id"].to_list()), spec, linkage_key, party)
+
+
+def _encode(
+    persons: pl.DataFrame, pseudonyms: list[str], spec: LinkageSpec, linkage_key: LinkageKey, party: Party
+) -> pl.DataFrame:
+    keys = persons.select(pseudonym=pl.Series(pseudonyms, dtype=pl.String), variant=pl.col("variant"))
+    padding_key = party.derive("padding of empty filters")
+    filters = encode(persons, spec, linkage_key, labels=pseudonyms, padding_key=padding_key)
     return pl.concat([keys, filters], how="horizontal")
 
 

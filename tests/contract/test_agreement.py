@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from linkage.contract import Agreement, load_agreement, load_policy
 from linkage.contract.spec import digest
-from linkage.contract.vocabulary import FACT_SCHEMA, IDENTIFIER_KINDS
+from linkage.contract.vocabulary import FACT_MARKS, FACT_SCHEMA, IDENTIFIER_KINDS
 from linkage.errors import ContractError, NotPermittedError
 
 Bad = Callable[..., dict[str, Any]]
@@ -48,7 +48,7 @@ def test_all_faults_are_told_at_once_by_place(
 
 
 def test_every_word_of_the_vocabularies_can_be_agreed_and_no_other(bad: Bad) -> None:
-    facts = [name for name in FACT_SCHEMA if name not in ("pseudonym", "decoy")]
+    facts = [name for name in FACT_SCHEMA if name not in FACT_MARKS]
     content = bad("agreement", {"identifiers": [*IDENTIFIER_KINDS, "aliases"], "facts": facts})
     assert set(Agreement.model_validate(content).facts) == set(facts)
     assert Agreement.model_validate(content | {"identifiers": [], "facts": []}).facts == ()

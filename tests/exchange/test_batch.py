@@ -229,7 +229,33 @@ FACT_FAULTS: dict[str, Change] = {
     "value out of the vocabulary": lambda frame: set_at(frame, "history_other", 1, "bystander"),
     "free text": lambda frame: set_at(frame, "tier", 1, "told the officer"),
     "unknown whether decoy": lambda frame: set_at(frame, "decoy", 1, None),
+    "test person that is no decoy": lambda frame: set_at(frame, "test_person", 4, "t1"),
+    "test person with a name": lambda frame: planted(frame, "Jane Doe"),
+    "test person of version 1": lambda frame: frame.drop("test_person"),
+    "two test persons of one record": lambda frame: planted(
+        frame.with_columns(pseudonym=pl.lit(frame["pseudonym"][0])), "t1", "t2"
+    ),
+    "half a test person": lambda frame: planted(frame.with_columns(pseudonym=pl.lit(frame["pseudonym"][0])), "t1"),
 }
+
+
+def planted(frame: pl.DataFrame, *names: str) -> pl.DataFrame:
+    """Make test persons of the first rows."""
+    for row, name in enumerate(names):
+        frame = set_at(set_at(frame, "decoy", row, True), "test_person", row, name)
+    return frame
+
+
+def test_test_persons_are_for_the_analysis_alone(cast: Any, make: SimpleNamespace, tmp_path: Path) -> None:
+    facts = planted(make.facts().sort("pseudonym", "month"), "t-01")
+    alone = facts.group_by("pseudonym").len().filter(len=1)["pseudonym"]
+    assert facts["pseudonym"][0] in alone  # a pseudonym with one row
+    parties = cast.mpd, cast.hub.public, cast.analysis.public
+    seal_batch(tmp_path / "a", make.manifest(), make.encodings(), facts, *parties)
+    opened = open_facts(tmp_path / "a", cast.analysis, cast.mpd.public)
+    assert opened.filter(pl.col("test_person") == "t-01")["decoy"].to_list() == [True]
+    assert "test_person" not in open_encodings(tmp_path / "a", cast.hub, cast.mpd.public).columns
+    assert b"t-01" not in (tmp_path / "a").read_bytes()
 
 
 @pytest.mark.parametrize("fault", FACT_FAULTS)

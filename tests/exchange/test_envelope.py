@@ -16,7 +16,7 @@ from linkage.exchange import REASONS, envelope, file_digest
 from linkage.exchange.canonical import dump, encode_bytes
 from linkage.exchange.envelope import Compartment
 
-FIRST = b"linkage-batch/1\n"
+FIRST = b"linkage-batch/2\n"
 AsFile = Callable[[bytes], Path]
 CONTENTS = {"one": b"first content" * 3000, "two": b"second"}
 together = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -75,7 +75,7 @@ def test_round_trip(sealed: bytes, as_file: AsFile, cast: Any, tmp_path: Path) -
     path = as_file(sealed)
     visible = envelope.inspect(path)
     assert visible == envelope.verify(path, cast.mpd.public, "batch")
-    assert (visible["kind"], visible["version"], visible["bytes"]) == ("batch", 1, len(sealed))
+    assert (visible["kind"], visible["version"], visible["bytes"]) == ("batch", 2, len(sealed))
     assert visible["header"] == {"colour": "blue", "count": 3}
     assert visible["sender"] == cast.mpd.key_id
     for name, recipient in (("one", cast.hub), ("two", cast.analysis)):
@@ -212,7 +212,14 @@ def test_other_kind_is_refused(sealed: bytes, as_file: AsFile, cast: Any) -> Non
 
 @pytest.mark.parametrize(
     "line",
-    [b"linkage-batch/2\n", b"linkage-batch/01\n", b"linkage-batch/1\r\n", b"linkage-letter/1\n", b"Linkage-batch/1\n"],
+    [
+        b"linkage-batch/3\n",
+        b"linkage-batch/0\n",
+        b"linkage-batch/01\n",
+        b"linkage-batch/1\r\n",
+        b"linkage-letter/1\n",
+        b"Linkage-batch/1\n",
+    ],
 )
 def test_other_version_is_refused_even_if_signed(sealed: bytes, as_file: AsFile, cast: Any, line: bytes) -> None:
     manifest, _, body = split(sealed)

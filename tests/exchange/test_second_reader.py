@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
-BATCH = json.loads((VECTORS / "batch-v1.json").read_text(encoding="utf-8"))
+BATCHES = {n: json.loads((VECTORS / f"batch-v{n}.json").read_text(encoding="utf-8")) for n in (1, 2)}
+MAP = json.loads((VECTORS / "person-map-v2.json").read_text(encoding="utf-8"))
 PARTIES = json.loads((VECTORS / "parties-v1.json").read_text(encoding="utf-8"))["parties"]
 
 
@@ -91,19 +92,21 @@ def key_id(public: dict[str, bytes]) -> str:
     return hashlib.sha256(packed).hexdigest()[:32]
 
 
-@pytest.mark.parametrize(("compartment", "recipient"), [("encodings", "hub"), ("facts", "analysis")])
-def test_batch(compartment: str, recipient: str) -> None:
-    data = b64decode(BATCH["file"])
-    first = b"linkage-batch/1\n"
+def opened(
+    vector: dict[str, Any], first: bytes, kind: str, sender_name: str, compartment: str, recipient: str
+) -> bytes:
+    """Verify a vector's file and open one compartment."""
+    data = b64decode(vector["file"])
     assert data.startswith(first)
-    length = int.from_bytes(data[16:20], "big")
-    raw, signature, body = data[20 : 20 + length], data[20 + length : 84 + length], data[84 + length :]
-    sender = keys("mpd", "public")
+    data = data[len(first) :]
+    length = int.from_bytes(data[:4], "big")
+    raw, signature, body = data[4 : 4 + length], data[4 + length : 68 + length], data[68 + length :]
+    sender = keys(sender_name, "public")
     message = pack("linkage signature v1", "envelope", first + raw)
     Ed25519PublicKey.from_public_bytes(sender["signing"]).verify(signature, message)
     manifest: dict[str, Any] = json.loads(raw)
     assert manifest["sender"] == key_id(sender)
-    assert manifest["header"] == BATCH["header"]
+    assert manifest["header"] == vector.get("header", manifest["header"])
 
     offset = 0
     for entry in manifest["compartments"]:
@@ -113,11 +116,26 @@ def test_batch(compartment: str, recipient: str) -> None:
     assert entry["recipient"] == key_id(keys(recipient, "public"))
     sealed = body[offset : offset + entry["size"]]
     assert hashlib.sha256(sealed).hexdigest() == entry["sha256"]
-    info = pack("linkage compartment v1", "batch", manifest["id"], compartment, manifest["sender"], entry["recipient"])
+    info = pack("linkage compartment v1", kind, manifest["id"], compartment, manifest["sender"], entry["recipient"])
     content_key = hpke_open(b64decode(entry["key"]), keys(recipient, "private"), info)
-    frame = pl.read_parquet(io.BytesIO(cobblestone_open(content_key, info, sealed)))
+    return cobblestone_open(content_key, info, sealed)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(("compartment", "recipient"), [("encodings", "hub"), ("facts", "analysis")])
+def test_batch(version: int, compartment: str, recipient: str) -> None:
+    vector = BATCHES[version]
+    content = opened(vector, f"linkage-batch/{version}\n".encode(), "batch", "mpd", compartment, recipient)
+    frame = pl.read_parquet(io.BytesIO(content))
     rows = [{k: v.hex() if isinstance(v, bytes) else v for k, v in row.items()} for row in frame.to_dicts()]
-    assert rows == BATCH[compartment]
+    assert rows == vector[compartment]
+
+
+def test_draws_of_a_person_map() -> None:
+    content = opened(MAP, b"linkage-person-map/2\n", "person-map", "hub", "draws", "analysis")
+    length = int.from_bytes(content[:8], "big")
+    assert len(content) == 4096 and not content[8 + length :].strip(b"\0")
+    assert pl.read_parquet(io.BytesIO(content[8 : 8 + length])).to_dicts() == MAP["draws"]
 
 
 @pytest.mark.parametrize("size", [0, 1, 16383, 16384, 16385, 40000])

@@ -90,8 +90,9 @@ def test_pseudonyms(parties: dict[str, tuple[Party, PublicParty]]) -> None:
         assert party.derive(entry["purpose"]).hex() == entry["key"]
 
 
-def test_batch(parties: dict[str, tuple[Party, PublicParty]], tmp_path: Path) -> None:
-    content = vectors("batch-v1.json")
+@pytest.mark.parametrize("version", [1, 2])
+def test_batch(parties: dict[str, tuple[Party, PublicParty]], tmp_path: Path, version: int) -> None:
+    content = vectors(f"batch-v{version}.json")
     path = tmp_path / "a.batch"
     path.write_bytes(b64decode(content["file"]))
     sender = parties[content["sender"]][1]
@@ -101,11 +102,17 @@ def test_batch(parties: dict[str, tuple[Party, PublicParty]], tmp_path: Path) ->
     rows = open_encodings(path, hub, sender).to_dicts()
     as_text = [{name: cell.hex() if isinstance(cell, bytes) else cell for name, cell in row.items()} for row in rows]
     assert as_text == content["encodings"]
-    assert open_facts(path, analysis, sender).to_dicts() == content["facts"]
+    assert b64decode(content["file"]).startswith(f"linkage-batch/{version}\n".encode())
+    # Version 1 had no test persons.
+    assert open_facts(path, analysis, sender).to_dicts() == [{"test_person": None} | row for row in content["facts"]]
     for stranger in ("stranger", content["sender"]):
         with pytest.raises(SealError) as caught:
             open_encodings(path, parties[stranger][0], sender)
         assert caught.value.reason == "not-for-us"
+
+
+def test_receipt(parties: dict[str, tuple[Party, PublicParty]], tmp_path: Path) -> None:
+    content = vectors("batch-v1.json")
     (tmp_path / "receipt").write_bytes(content["receipt"].encode())
     receipt = read_receipt(tmp_path / "receipt", parties["hub"][1])
     assert (receipt.batch_digest, receipt.status, receipt.records) == (content["sha256"], "accepted", 5)
@@ -130,13 +137,17 @@ def test_spoilt_batch(parties: dict[str, tuple[Party, PublicParty]], tmp_path: P
         assert caught.value.reason == case["reason"]
 
 
-def test_person_map(parties: dict[str, tuple[Party, PublicParty]], tmp_path: Path) -> None:
-    content = vectors("person-map-v1.json")
+@pytest.mark.parametrize("version", [1, 2])
+def test_person_map(parties: dict[str, tuple[Party, PublicParty]], tmp_path: Path, version: int) -> None:
+    content = vectors(f"person-map-v{version}.json")
     path = tmp_path / "a.map"
     path.write_bytes(b64decode(content["file"]))
     opened = open_person_map(path, parties[content["analysis"]][0], parties[content["sender"]][1])
     assert opened.frame.to_dicts() == content["rows"]
     assert opened.quality == content["quality"]
+    assert b64decode(content["file"]).startswith(f"linkage-person-map/{version}\n".encode())
+    assert opened.draws.to_dicts() == content.get("draws", [])
+    assert opened.manifest.draws == (3 if version == 2 else 0)
 
 
 def test_canonical_json() -> None:

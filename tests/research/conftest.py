@@ -14,7 +14,7 @@ import pytest
 
 from linkage import __version__
 from linkage.contract.agreement import Agreement, ReleasePolicy
-from linkage.contract.vocabulary import FACT_SCHEMA, HISTORY_KINDS
+from linkage.contract.vocabulary import FACT_MARKS, FACT_SCHEMA, HISTORY_KINDS
 from linkage.exchange import BatchManifest, Party, create_party, load_party
 from linkage.research.release import ReleaseSummary, release
 
@@ -163,7 +163,7 @@ def agreement(source: str, **changes: Any) -> Agreement:
         "mode": "full",
         "profile": "default",
         "identifiers": ["given_name"],
-        "facts": [name for name in FACT_SCHEMA if name not in ("pseudonym", "decoy")],
+        "facts": [name for name in FACT_SCHEMA if name not in FACT_MARKS],
         "floor": 11,
         "starts": "2026-01-01",
         "ends": "2028-12-31",

@@ -14,7 +14,7 @@ import pytest
 
 from linkage.contract.agreement import Agreement
 from linkage.contract.source import SourceSchema
-from linkage.contract.vocabulary import FACT_SCHEMA, IDENTIFIER_KINDS
+from linkage.contract.vocabulary import FACT_MARKS, FACT_SCHEMA, IDENTIFIER_KINDS
 from linkage.steward.extract import check_rows, read_extract
 from linkage.steward.tiers import add_tiers
 
@@ -149,7 +149,7 @@ def make_agreement() -> Callable[..., Agreement]:
             "mode": "full",
             "profile": "default",
             "identifiers": [*IDENTIFIER_KINDS, "aliases"],
-            "facts": [name for name in FACT_SCHEMA if name not in ("pseudonym", "decoy")],
+            "facts": [name for name in FACT_SCHEMA if name not in FACT_MARKS],
             "floor": 11,
             "starts": "2026-01-01",
             "ends": "2027-12-31",

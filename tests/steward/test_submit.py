@@ -30,7 +30,9 @@ from linkage.exchange import (
     open_facts,
     verify_batch,
 )
+from linkage.lab.planted import draw_test_persons
 from linkage.steward.fingerprint import fingerprint
+from linkage.steward.planted import read_planted
 from linkage.steward.standardise import RULES
 from linkage.steward.submit import submit
 
@@ -505,3 +507,49 @@ def test_an_extract_in_which_a_field_is_missing_everywhere_is_sent(
     encodings, _ = openings(send(rows, spec=MASKED), site)
     assert set(encodings["numbers_mask"]) == {0}
     assert encodings["numbers"].n_unique() == PERSONS
+
+
+# --- agreed test persons ----------------------------------------------------------------------------------------------
+
+
+def test_test_persons_are_sent_like_anybody_and_only_the_analysis_is_told(
+    send: Send, site: SimpleNamespace, people: Callable[..., Rows], tmp_path: Path
+) -> None:
+    draw_test_persons(30, 3, tmp_path / "agreed", sources=("shelter", "other"))
+    plain = send(people())
+    before = openings(plain, site)[0]
+    path = tmp_path / "agreed" / "test-persons-shelter.csv"
+    names = read_planted(path)["test_person"].to_list()
+    sent = send(people(), test_persons=path)
+    assert (sent.test_persons, plain.test_persons) == (len(names), 0)
+    assert sent.manifest.records == PERSONS + len(names)
+    assert sent.manifest.events == plain.manifest.events + len(names)
+    assert json.loads(sent.to_json())["test_persons"] == len(names)
+    assert any(f"{len(names)} of the persons are agreed test persons" in text for text in sent.words())
+    assert not any("test persons" in text for text in plain.words())
+
+    encodings, facts = openings(sent, site)
+    planted = facts.filter(pl.col("test_person").is_not_null())
+    assert sorted(planted["test_person"]) == sorted(names)
+    assert planted["decoy"].all() and not facts.filter(pl.col("test_person").is_null())["decoy"].any()
+    # To the hub they are pseudonyms and filters like all others, and the manifest says nothing of them.
+    own = set(site.shelter.pseudonyms(row["PID"] for row in people()))
+    assert set(encodings["pseudonym"]) == own | set(planted["pseudonym"]) and len(own & set(planted["pseudonym"])) == 0
+    assert encodings.schema == before.schema
+    assert sent.manifest.model_dump().keys() == plain.manifest.model_dump().keys()
+    fill = np.array([sum(byte.bit_count() for byte in raw) for raw in encodings["names"]])
+    mine = encodings["pseudonym"].is_in(planted["pseudonym"].implode()).to_numpy()
+    assert abs(fill[mine].mean() - fill[~mine].mean()) < 3 * fill.std() / np.sqrt(mine.sum())
+    # What is said of the extract does not change.
+    assert sent.report == plain.report
+    assert encodings.join(before, on=encodings.columns, how="semi").height == plain.manifest.rows
+
+
+def test_test_persons_do_not_make_a_batch_of_one_larger(
+    send: Send, refused: Callable[..., LinkageError], people: Callable[..., Rows], tmp_path: Path
+) -> None:
+    draw_test_persons(30, 3, tmp_path / "agreed", sources=("shelter", "other"))
+    path = tmp_path / "agreed" / "test-persons-shelter.csv"
+    refused(ExtractError, "too-few-records", people()[:1], test_persons=path)
+    (tmp_path / "none.csv").write_text("test_person,given_name\nt1,\n")
+    refused(ExtractError, "malformed", people(), test_persons=tmp_path / "none.csv")
