@@ -65,6 +65,43 @@ def population(
 
 
 @app.command
+def test_persons(
+    *,
+    people: int,
+    seed: int,
+    out: Path,
+    source: tuple[str, ...] = (),
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> None:
+    """Draw made-up people with known errors, a file an agency, to plant with ``linkage steward submit --test-persons``.
+
+    Agree on them beforehand, pass the files on like the linkage key, and never give files or seed to the hub.
+
+    Parameters
+    ----------
+    people
+        Number of test persons; a twentieth of the smallest list is plenty.
+    seed
+        Seed of all draws: the same seed gives the same files.
+    out
+        Folder to write to.
+    source
+        An agency that plants them; repeat for each. The four of the synthetic population by default.
+    as_json
+        Print the list of files to stdout.
+    """
+    from linkage.lab.planted import draw_test_persons
+    from linkage.lab.population.scenario import SOURCES
+
+    made = draw_test_persons(people, seed, out, sources=source or SOURCES)
+    if as_json:
+        print_json(json.dumps(made, indent=2))
+        return
+    for file in made["files"]:
+        say(f"{out / file['path']}: {file['rows']:,} test persons")
+
+
+@app.command
 def accuracy(
     records: Path,
     *,
