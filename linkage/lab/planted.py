@@ -126,7 +126,7 @@ def _write(path: Path, names: Sequence[str], record: Record) -> None:
         record.postal_code,
         [";".join(others) for others in record.aka],
     )
-    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(path, private=True) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
         writer.writerows(zip(*columns, strict=True))

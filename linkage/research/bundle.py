@@ -28,7 +28,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+)
 
 from linkage.contract.vocabulary import Month, Name
 from linkage.errors import ReleaseError
@@ -44,7 +51,10 @@ __all__ = [
     "SIGNATURE",
     "Document",
     "EstimateEntry",
+    "GroupEntry",
     "Manifest",
+    "MeasuredEntry",
+    "MeasuredPair",
     "MethodEntry",
     "Rate",
     "document_bytes",
@@ -67,6 +77,7 @@ _Count = Annotated[int, Field(ge=0)]
 _Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 _Hex64 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Status = Literal["published", "suppressed", "zero"]
+Dimension = Literal["sex", "race", "age"]
 
 
 class _Strict(BaseModel):
@@ -155,8 +166,38 @@ class PairEntry(_Strict):
     recall: Rate | None
 
 
+class GroupEntry(_Strict):
+    """Expected quality of the links of one group, coarsely rounded; groups with few links are absent."""
+
+    dimension: Dimension
+    value: str
+    precision: Rate
+    recall: Rate
+
+
+class MeasuredPair(_Strict):
+    """Recall on test persons between two lists: pairs of records that are one test person, and the share found."""
+
+    sources: tuple[str, str]
+    pairs: Annotated[int, Field(ge=1)]
+    recall: Rate
+
+
+class MeasuredEntry(_Strict):
+    """What was found of the agreed test persons, who are made up. Precision is over the links that touch one."""
+
+    persons: Annotated[int, Field(ge=1)]
+    pairs: Annotated[int, Field(ge=1)]
+    recall: Rate
+    precision: Rate | None
+    by_sources: tuple[MeasuredPair, ...]
+
+
 class LinkageEntry(_Strict):
-    """The linkage-quality statement's figures. Counts of links are withheld: they are overlaps."""
+    """The linkage-quality statement's figures. Counts of links are withheld: they are overlaps.
+
+    ``by_group`` and ``measured`` are not written where there is nothing to say, as in releases before there were any.
+    """
 
     profile: str
     spec_digest: str
@@ -166,6 +207,13 @@ class LinkageEntry(_Strict):
     precision: Rate | None
     recall: Rate | None
     by_sources: tuple[PairEntry, ...]
+    by_group: tuple[GroupEntry, ...] = ()
+    measured: MeasuredEntry | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        return {name: value for name, value in content.items() if value or name not in ("by_group", "measured")}
 
 
 class Document(_Strict):

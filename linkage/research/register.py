@@ -41,6 +41,7 @@ def make_release(site: AnalysisSite, inputs: Inputs, out: Path) -> ReleaseSummar
         inputs.person_map,
         month=inputs.map_manifest.month,
         quality=inputs.quality,
+        draws=inputs.draws,
         policy=site.policy,
         agreements=list(site.agreements.values()),
         manifests=inputs.manifests,

@@ -20,10 +20,11 @@ from linkage.contract.agreement import Agreement, ReleasePolicy, Scope
 from linkage.contract.vocabulary import FACT_MARKS, FACT_SCHEMA
 from linkage.errors import NotPermittedError, ReleaseError
 from linkage.exchange import BatchManifest, Party
-from linkage.research import bundle, histories, statement
-from linkage.research.bundle import Document, EstimateEntry
+from linkage.research import bundle, histories, linkage_quality, statement
+from linkage.research.bundle import Document, EstimateEntry, GroupEntry, LinkageEntry
 from linkage.research.coarsen import CHAO
 from linkage.research.disclosure import ProtectedTable, protect
+from linkage.research.draws import by_record
 from linkage.research.estimate import Report, estimate
 from linkage.research.report import render_report
 from linkage.research.tables import TOTAL, Table, build_tables
@@ -100,6 +101,7 @@ def release(
     manifests: Mapping[str, BatchManifest],
     party: Party,
     out: Path,
+    draws: pl.DataFrame | None = None,
     previous: Sequence[Path] = (),
     today: dt.date | None = None,
 ) -> ReleaseSummary:
@@ -117,6 +119,8 @@ def release(
         The analysis, which signs.
     out
         The folder to write; it appears whole or not at all, and must not exist.
+    draws
+        Partitions drawn from the posterior, by row of ``person_map``; without them no group's quality is said.
     previous
         All earlier releases of the project. Those of the same scope are protected against differences; one of an
         overlapping but other scope forbids the release.
@@ -148,7 +152,16 @@ def release(
         protected = _protect(tables, estimated, floor, earlier)
         base = policy.round_estimates_to
         said = statement.estimate_entry(estimated, tables, protected, floor=floor, base=base)
-        document = _document(month, policy, agreed, manifests, quality, floor, protected, said)
+        linked = statement.linkage_entry(
+            quality,
+            manifests,
+            protected,
+            agreed,
+            statement.records_base(floor),
+            groups=_groups(facts, person_map, draws, people, policy, protected),
+            measured=linkage_quality.measured(facts, person_map),
+        )
+        document = _document(month, policy, agreed, manifests, linked, floor, protected, said)
         files = {bundle.DOCUMENT: bundle.document_bytes(document), bundle.REPORT: render_report(document).encode()}
         files |= {bundle.table_path(entry.name): bundle.table_bytes(entry) for entry in document.tables}
         bundle.seal_folder(folder, files, document, party)
@@ -230,6 +243,20 @@ def scoped_persons(facts: Mapping[str, pl.DataFrame], person_map: pl.DataFrame, 
     return histories.persons(events, policy.lists)
 
 
+def _groups(
+    facts: Mapping[str, pl.DataFrame],
+    person_map: pl.DataFrame,
+    draws: pl.DataFrame | None,
+    people: pl.DataFrame,
+    policy: ReleasePolicy,
+    protected: Sequence[ProtectedTable],
+) -> tuple[GroupEntry, ...]:
+    if draws is None:
+        return ()
+    events = in_scope(histories.stack(facts, by_record(person_map)), policy.scope)
+    return linkage_quality.by_group(events, people, person_map, draws, protected)
+
+
 def referrals(agreements: Mapping[str, Agreement]) -> list[tuple[str, str]]:
     """Return the pairs of lists that depend on each other because one refers people to the other."""
     pairs = {
@@ -270,13 +297,12 @@ def _document(
     policy: ReleasePolicy,
     agreements: Mapping[str, Agreement],
     manifests: Mapping[str, BatchManifest],
-    quality: Mapping[str, Any],
+    linked: LinkageEntry,
     floor: int,
     protected: Sequence[ProtectedTable],
     said: EstimateEntry,
 ) -> Document:
     persons = next(table for table in protected if table.name == "persons")
-    base = statement.records_base(floor)
     return Document(
         release=1,
         project=policy.project,
@@ -289,8 +315,8 @@ def _document(
         tool_version=__version__,
         persons=persons.frame.filter(pl.col("persons") == TOTAL).get_column("count").item(),
         estimate=said,
-        linkage=statement.linkage_entry(quality, manifests, protected, agreements, base),
-        sources=statement.source_entries(policy, agreements, manifests, base),
+        linkage=linked,
+        sources=statement.source_entries(policy, agreements, manifests, statement.records_base(floor)),
         tables=tuple(bundle.table_entry(table) for table in protected),
     )
 

@@ -25,7 +25,16 @@ import polars as pl
 
 from linkage.contract.agreement import Agreement, ReleasePolicy
 from linkage.exchange import BatchManifest
-from linkage.research.bundle import EstimateEntry, LinkageEntry, MethodEntry, PairEntry, Rate, SourceEntry
+from linkage.research.bundle import (
+    EstimateEntry,
+    GroupEntry,
+    LinkageEntry,
+    MeasuredEntry,
+    MethodEntry,
+    PairEntry,
+    Rate,
+    SourceEntry,
+)
 from linkage.research.coarsen import CHAO, safe_base
 from linkage.research.disclosure import ProtectedTable, round_estimate
 from linkage.research.estimate import Report, Result, Verdict
@@ -204,10 +213,14 @@ def linkage_entry(
     tables: Sequence[ProtectedTable],
     agreements: Mapping[str, Agreement],
     records_base: int,
+    *,
+    groups: Sequence[GroupEntry] = (),
+    measured: MeasuredEntry | None = None,
 ) -> LinkageEntry:
     """Say of the linkage what may be said: rates, and no number of links.
 
-    Rates between two sources are given where the overlap of their lists is published.
+    Rates between two sources are given where the overlap of their lists is published; those of groups and of test
+    persons come from :mod:`linkage.research.linkage_quality`.
     """
     overlaps = next(table for table in tables if table.name == "overlaps")
     by_sources = []
@@ -226,6 +239,8 @@ def linkage_entry(
         precision=_rate(quality.get("precision")),
         recall=_rate(quality.get("recall")),
         by_sources=tuple(by_sources),
+        by_group=tuple(groups),
+        measured=measured,
     )
 
 

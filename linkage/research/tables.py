@@ -25,7 +25,7 @@ from linkage.contract.vocabulary import HISTORY_KINDS, RACES, ROLES, SEXES, TIER
 from linkage.errors import ReleaseError
 from linkage.research.histories import UNKNOWN
 
-__all__ = ["TOTAL", "Condition", "Grid", "Link", "Meaning", "Table", "build_tables"]
+__all__ = ["TOTAL", "Condition", "Grid", "Link", "Meaning", "Table", "age_group", "build_tables"]
 
 TOTAL = "total"
 """The value of a dimension that stands for all its persons."""
@@ -240,7 +240,7 @@ class _Attributes:
         self._height = people.height
         for name, vocabulary in (("tier", TIERS), ("sex", SEXES), ("race", RACES)):
             self._add(people.select(pl.col(name)), vocabulary)
-        self._add(people.select(_age_group()), [label for label, *_ in _AGES[:-1]], optional=_AGES[-1][0])
+        self._add(people.select(age_group()), [label for label, *_ in _AGES[:-1]], optional=_AGES[-1][0])
         for kind in HISTORY_KINDS:
             self._add(people.select(pl.col(f"history_{kind}")), ROLES)
         self._add(people.select(_joined("lists", {name: pl.col(f"on_{name}") for name in lists})), _patterns(lists))
@@ -337,7 +337,7 @@ class _Attributes:
         return Table(name, title, tuple(dimensions), frame, dimensions, domains, links)
 
 
-def _age_group() -> pl.Expr:
+def age_group() -> pl.Expr:
     """Group the age at the first contact."""
     groups = [
         pl.when(pl.col("age_first").is_between(lowest, highest)).then(pl.lit(label)) for label, lowest, highest in _AGES
