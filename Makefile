@@ -18,7 +18,7 @@ test: $(INSTALLED)
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 bench: $(INSTALLED)
-	$(BIN)/python tests/bench/run.py
+	$(BIN)/python tests/bench/run.py $(ARGS)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -1,7 +1,7 @@
-"""How fast it is: ``make bench``, or ``python tests/bench/run.py --help``. Reports; asserts nothing.
+"""How fast and how right it is, beside its peers: ``make bench``, or ``python tests/bench/run.py --help``.
 
-A synthetic population is drawn and goes through the steward's pipeline; then encoding with sealing is measured on one
-core, linking on two, each beside a plain peer in the same run, for a busy machine slows both alike.
+Reports; asserts nothing. Every measurement runs in a fresh process on cores of its own, and every peer in an
+environment that the first run installs, in the same run as ours, for a busy machine slows all alike.
 """
 
 from __future__ import annotations
@@ -9,89 +9,94 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
+import platform
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from f1 import f1
+from processes import AbsentError, Runner
 from rich.console import Console
 from rich.table import Table
+from rows import QUICK, Line, Sizes, encode, growth, link, million, pairs
 
-_THREADS = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+ROWS: dict[str, Callable[[Runner, Sizes], list[Line]]] = {
+    "encode": encode,
+    "pairs": pairs,
+    "link": link,
+    "million": million,
+    "f1": f1,
+    "growth": growth,
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure encoding and linking.")
-    parser.add_argument("--people", type=int, default=120_000, help="true persons of the synthetic population")
-    parser.add_argument("--records", type=int, default=20_000, help="records of each of the two linked sources")
-    parser.add_argument("--repeats", type=int, default=3, help="runs that a median is taken of")
-    parser.add_argument("--json", action="store_true", help="print JSON to stdout")
-    parser.add_argument("--measure", choices=("encode", "link"), help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.measure:
-        import measure
-
-        work = {"encode": measure.encode, "link": measure.link}[asked.measure]
-        print(json.dumps(work(asked.folder, asked.records, asked.repeats)))
-        return
+    asked = _asked()
+    console = Console(stderr=True)
+    started = time.monotonic()
+    table = Table("measured", "ours", "peer", "ratio", "target", title="linkage beside its peers")
+    rows: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        from prepare import prepare
-
-        prepare(asked.people, Path(folder))
-        found = {
-            "encode": _measured("encode", 1, folder, asked),
-            "link": _measured("link", 2, folder, asked),
-        }
+        runner = Runner(
+            Path(folder),
+            not asked.no_peers,
+            lambda text: console.print(
+                f"[dim]{time.monotonic() - started:6.0f} s[/dim] {text}", highlight=False, soft_wrap=True
+            ),
+        )
+        for name in asked.only or ROWS:
+            lines = _lines(name, runner, QUICK if asked.quick else Sizes())
+            for line in lines:
+                table.add_row(line.measured, line.ours, line.peer, line.ratio, line.target)
+            rows[name] = [line.as_dict() for line in lines]
+        found = {"machine": _machine(), "rows": rows, "measured": runner.found}
+    if asked.out:
+        asked.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     if asked.json:
         print(json.dumps(found, indent=2))
-    else:
-        Console().print(_table(found))
+        return
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    machine = found["machine"]
+    print(f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB; Python {machine['python']}")
 
 
-def _measured(what: str, cores: int, folder: str, asked: argparse.Namespace) -> dict[str, float]:
-    """Run one measurement in a fresh process on so many cores."""
-    usable = sorted(os.sched_getaffinity(0))[:cores] if hasattr(os, "sched_getaffinity") else list(range(cores))
-    command = [sys.executable, __file__, "--measure", what, "--folder", folder]
-    command += ["--records", str(asked.records), "--repeats", str(asked.repeats)]
-    done = subprocess.run(
-        command,
-        env={**os.environ, **dict.fromkeys(_THREADS, str(len(usable)))},
-        stdout=subprocess.PIPE,
-        check=True,
-        preexec_fn=(lambda: os.sched_setaffinity(0, usable)) if hasattr(os, "sched_setaffinity") else None,
-    )
-    result: dict[str, float] = json.loads(done.stdout)
-    return result
+def _asked() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure speed and accuracy beside peers.")
+    parser.add_argument("--quick", action="store_true", help="small sizes: whether it runs, not how fast")
+    parser.add_argument("--only", action="append", choices=ROWS, help="this row alone; can be given again")
+    parser.add_argument("--no-peers", action="store_true", help="install and measure no peer")
+    parser.add_argument("--json", action="store_true", help="print JSON to stdout instead of the table")
+    parser.add_argument("--out", type=Path, help="write the results there too, as JSON")
+    return parser.parse_args()
 
 
-def _table(found: dict[str, dict[str, float]]) -> Table:
-    encode, link = found["encode"], found["link"]
-    table = Table("measured", "result", "target", "plain peer", "times the peer", title="Default spec")
-    table.add_row(
-        f"encode and seal {encode['records']:,.0f} records ({encode['names']:,.0f} names), one core",
-        f"{encode['records_per_second']:,.0f} records/s",
-        ">= 50,000",
-        f"{encode['peer_names_per_second']:,.0f} names/s",
-        f"{encode['ratio']:,.1f}",
-    )
-    table.add_row("  peak memory", f"{encode['peak_memory_gb']:.2f} GB", "", "", "")
-    table.add_row(
-        f"link {link['records']:,.0f} x {link['records']:,.0f} records exactly, two cores",
-        f"{link['seconds']:.1f} s",
-        "< 60 s",
-        "",
-        "",
-    )
-    table.add_row("  peak memory", f"{link['peak_memory_gb']:.2f} GB", "< 4 GB", "", "")
-    table.add_row(
-        f"  compare all {link['pairs'] / 1e6:,.0f} million pairs of names",
-        f"{link['pairs_per_second'] / 1e6:,.1f} million/s",
-        "",
-        f"{link['peer_pairs_per_second'] / 1e6:,.1f} million/s",
-        f"{link['ratio']:,.1f}",
-    )
-    return table
+def _lines(name: str, runner: Runner, sizes: Sizes) -> list[Line]:
+    try:
+        return ROWS[name](runner, sizes)
+    except AbsentError as absent:  # ours failed: the other rows are still worth having
+        return [Line(name, str(absent))]
+
+
+def _machine() -> dict[str, Any]:
+    processor = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        processor = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    except (OSError, StopIteration, ValueError, AttributeError):
+        memory = 0.0
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    cores = os.cpu_count()
+    return {
+        "processor": processor,
+        "cores": cores,
+        "memory_gb": round(memory),
+        "python": platform.python_version(),
+        "load": load,
+    }
 
 
 if __name__ == "__main__":
