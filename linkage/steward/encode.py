@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import hmac
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
+import numpy.ma  # polars asks for it at the first array: better now than amid the work
 import polars as pl
 from numpy.typing import NDArray
 
@@ -35,6 +37,7 @@ _CHUNK = 2048
 
 Numbers = NDArray[np.int64]
 Words = NDArray[np.uint64]
+Derive = Callable[..., bytes]
 
 
 class KeySource(Protocol):
@@ -109,13 +112,14 @@ def encode(
         As many rows, in the same order: a Binary column for each filter (``diffusion.bits / 8`` bytes) and, where
         the spec says so, ``<filter>_mask`` (UInt16; bit ``i`` is set if the i-th field of the filter is filled).
     """
-    filters = [_output(entry, spec, key, padding_key, records.height) for entry in spec.filters]
+    derive = partial(key.derive, spec_digest=spec.digest)
+    filters = [_output(entry, spec, derive, padding_key, records.height) for entry in spec.filters]
     for first in range(0, records.height, _SLAB):
         slab = slice(first, first + _SLAB)
         namespaces = _namespaces(records[slab], spec)
         for one in filters:
             words, mask = one.words[slab], one.mask[slab]
-            _fill(words, mask, one, spec, key, namespaces)
+            _fill(words, mask, one, spec, derive, namespaces)
             _pad_empty(words, mask == 0, one.padding, labels[slab])
     columns: dict[str, pl.Series] = {}
     for one in filters:
@@ -131,10 +135,10 @@ def _tag(spec: LinkageSpec, part: Part) -> str:
     return "name/bigrams" if shared else f"{part.field}/{part.tokens}"
 
 
-def _output(entry: Filter, spec: LinkageSpec, key: KeySource, padding_key: bytes, height: int) -> _Output:
-    sets = _diffusion_sets(key.derive(spec_digest=spec.digest, purpose="diffusion", field=entry.name), spec)
+def _output(entry: Filter, spec: LinkageSpec, derive: Derive, padding_key: bytes, height: int) -> _Output:
+    sets = _diffusion_sets(derive(purpose="diffusion", field=entry.name), spec)
     # Bound to linkage key and spec: padding that outlived an epoch, when all else changes, would show itself.
-    epoch = key.derive(spec_digest=spec.digest, purpose="padding", field=entry.name)
+    epoch = derive(purpose="padding", field=entry.name)
     padding = hmac.digest(padding_key, epoch, "sha256")
     words = np.empty((height, spec.diffusion.bits // 64), np.uint64)
     return _Output(entry, sets, padding, words, np.zeros(height, np.uint16))
@@ -187,11 +191,12 @@ def _listed(column: pl.Series) -> tuple[Numbers | None, pl.Series]:
 
 
 def _turns(record: Numbers | None, value: Numbers, height: int) -> list[_Turn]:
+    """Part the values of the records into first ones, second ones, ..., each value of a record once."""
     if record is None:
         return [_Turn(slice(None), value)]
     record, value = record[value > 0], value[value > 0]
     if (np.diff(record) == 0).any():
-        # Each value of a record once, in the order of its first occurrence.
+        # In the order of first occurrence.
         _, once = np.unique(record * (int(value.max()) + 1) + value, return_index=True)
         once.sort()
         record, value = record[once], value[once]
@@ -208,7 +213,7 @@ def _fill(
     mask: NDArray[np.uint16],
     output: _Output,
     spec: LinkageSpec,
-    key: KeySource,
+    derive: Derive,
     namespaces: dict[str, _Namespace],
 ) -> None:
     """Write one filter of all records, diffused, and its presence mask."""
@@ -224,7 +229,7 @@ def _fill(
     per_weight = _hashes_per_weight(spec, _weights(entry, spec, namespaces, len(words)))
     layers: list[_Layer] = []
     for tag, members in parts.items():
-        subkey = key.derive(spec_digest=spec.digest, purpose="filter", field=f"{entry.name}/{tag}")
+        subkey = derive(purpose="filter", field=f"{entry.name}/{tag}")
         layers += _layers(namespaces[tag], members, per_weight, subkey, spec.bits)
     for first in range(0, len(words), _CHUNK):
         last = min(first + _CHUNK, len(words))
@@ -286,23 +291,24 @@ def _joined(layers: Sequence[_Layer], first: int, last: int, bits: int) -> Words
 def _diffusion_sets(key: bytes, spec: LinkageSpec) -> NDArray[np.intp]:
     """Draw the input positions of every output bit from the key: shape (diffusion.bits, inputs), distinct in a row."""
     outputs, inputs = spec.diffusion.bits, spec.diffusion.inputs
-    sets = np.zeros((outputs, inputs), np.intp)
-    missing = np.arange(outputs)
-    streams = np.zeros((outputs, 0), np.intp)
-    block = 0
-    while len(missing):
+
+    def draw(output: range, block: int) -> NDArray[np.intp]:
         tail = block.to_bytes(4, "big")
-        drawn = np.frombuffer(digests(key, (output.to_bytes(4, "big") + tail for output in missing.tolist())), ">u2")
-        streams = np.hstack([streams, (drawn & (spec.bits - 1)).reshape(len(missing), -1).astype(np.intp)])
-        # A position that stands further in front already does not count.
-        new = np.ones(streams.shape, np.bool_)
-        for place in range(1, streams.shape[1]):
-            new[:, place] = (streams[:, :place] != streams[:, place, None]).all(axis=1)
-        enough = new.sum(axis=1) >= inputs
-        chosen = new[enough] & (np.cumsum(new[enough], axis=1) <= inputs)
-        sets[missing[enough]] = streams[enough][chosen].reshape(-1, inputs)
-        missing, streams = missing[~enough], streams[~enough]
-        block += 1
+        drawn = np.frombuffer(digests(key, (bit.to_bytes(4, "big") + tail for bit in output)), ">u2")
+        return (drawn & (spec.bits - 1)).astype(np.intp).reshape(len(output), -1)
+
+    streams = draw(range(outputs), 0)
+    sets = np.zeros((outputs, inputs), np.intp)
+    front = min(inputs, streams.shape[1])
+    sets[:, :front] = streams[:, :front]
+    distinct = (np.diff(np.sort(sets, axis=1), axis=1) != 0).all(axis=1)
+    for output in np.flatnonzero(~distinct).tolist():
+        chosen = dict.fromkeys(streams[output].tolist())
+        block = 1
+        while len(chosen) < inputs:
+            chosen |= dict.fromkeys(draw(range(output, output + 1), block)[0].tolist())
+            block += 1
+        sets[output] = list(chosen)[:inputs]
     return sets
 
 

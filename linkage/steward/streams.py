@@ -23,10 +23,10 @@ Words = NDArray[np.uint64]
 
 _PER_BLOCK = 16
 
-_TABLE = 2**23
-"""Bytes of a table of rows, unless the tokens alone take more."""
+_TABLE = 2**21
+"""Bytes of a table of rows, unless those of one count alone take more: it stays within the processor's cache."""
 
-_BLOCK = 2048
+_BLOCK = 4096
 """Values worked on at once: their rows stay within the processor's cache."""
 
 
@@ -81,7 +81,7 @@ def rows_of_values(key: bytes, cut: Cut, value: Numbers, count: Numbers, bits: i
 def _join_rows(rows: Words, table: Words, ranked: Numbers, begin: Numbers, cut: Cut, value: Numbers) -> None:
     """OR the rows of each value's tokens: token number ``r`` of a value's count is row ``begin + r`` of the table."""
     length = cut.length[value]
-    order = np.argsort(-length, kind="stable")
+    order = np.argsort(-length)
     length, begin, start = length[order], begin[order], cut.start[value[order]]
     total = np.zeros_like(rows)
     row = np.empty_like(rows)
@@ -117,7 +117,7 @@ class _TokenRows:
         self._most = int(most.max(initial=0))
         # How many tokens are asked for so many positions at least.
         self._asked = np.searchsorted(-most[order], -np.arange(self._most + 1), "right")
-        ranked = [tokens[place].encode() for place in order[: self._asked[min(1, self._most)]].tolist()]
+        ranked = [tokens[place].encode() for place in order.tolist()]
         self._drawn: list[NDArray[np.uint64]] = []
         for block in range(-(-self._most // _PER_BLOCK)):
             several = ranked[: self._asked[block * _PER_BLOCK + 1]]

@@ -143,25 +143,30 @@ def _cut_pairs(values: Sequence[str]) -> Cut:
     """Cut into pairs of neighbouring characters, padded and without spaces."""
     size = np.fromiter(map(len, values), np.int64, len(values)) + 2
     letter, alphabet = _letters(f"_{'__'.join(values)}_" if values else "")
-    owner = np.repeat(np.arange(len(values)), size)
-    if " " in alphabet:
-        kept = letter != alphabet.index(" ")
+    owner = np.repeat(np.arange(len(values), dtype=np.int32), size)
+    if " " in alphabet and (kept := letter != alphabet.index(" ")).any():
         letter, owner = letter[kept], owner[kept]
-    inside = owner[1:] == owner[:-1]
-    code, distinct = number((letter[:-1] * len(alphabet) + letter[1:])[inside])
     # By value, and each pair once: sorted as one number that holds both.
-    shift = max(len(distinct) - 1, 0).bit_length()
-    code = np.sort((owner[:-1][inside] << shift) | code)
+    shift = (len(alphabet) ** 2).bit_length()
+    code = owner[:-1].astype(np.int64)
+    code <<= shift
+    code += np.multiply(letter[:-1], len(alphabet), dtype=np.int64)
+    code += letter[1:]
+    code = code[owner[1:] == owner[:-1]]
+    code.sort()
     code = code[np.diff(code, prepend=-1) != 0]
     length = np.bincount(code >> shift, minlength=len(values))
+    numbers, distinct = number(code & ((1 << shift) - 1))
     first, second = np.divmod(distinct, max(len(alphabet), 1))
     tokens = [alphabet[i] + alphabet[j] for i, j in zip(first.tolist(), second.tolist(), strict=True)]
-    return Cut(tokens, code & ((1 << shift) - 1), np.cumsum(length) - length, length)
+    return Cut(tokens, numbers, np.cumsum(length) - length, length)
 
 
-def _letters(text: str) -> tuple[Numbers, list[str]]:
+def _letters(text: str) -> tuple[NDArray[np.integer], list[str]]:
     """Return the text as numbers, and the character of each number."""
-    letter, alphabet = number(np.frombuffer(bytearray(text, "utf-32-le"), "<u4").astype(np.int64))
+    if text.isascii():
+        return np.frombuffer(text.encode(), np.uint8), [chr(code) for code in range(128)]
+    letter, alphabet = number(np.frombuffer(text.encode("utf-32-le"), "<u4").astype(np.int64))
     return letter, [chr(code) for code in alphabet.tolist()]
 
 

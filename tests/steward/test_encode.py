@@ -251,19 +251,39 @@ def test_specs_of_all_shapes_are_as_their_twin(spec: LinkageSpec) -> None:
     )
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 64, 65])
-def test_how_many_records_are_worked_on_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+@pytest.mark.parametrize("several", [1, 3, 64, 65])
+@pytest.mark.parametrize("name", ["_CHUNK", "_SLAB"])
+def test_how_many_records_are_worked_on_at_once_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, name: str, several: int
+) -> None:
     rows = SOME * 25
     labels = [str(place % len(SOME)) for place in range(len(rows))]
     whole = encoded(rows, CONSTANT, labels=labels)
     assert whole.height == len(rows) and whole[: len(SOME)].equals(whole[-len(SOME) :])
-    monkeypatch.setattr(module, "_CHUNK", chunk)
+    monkeypatch.setattr(module, name, several)
     assert encoded(rows, CONSTANT, labels=labels).equals(whole)
 
 
 def test_no_records_are_an_empty_frame_with_all_columns() -> None:
     assert encoded([], CONSTANT).schema == encoded([ALICE], CONSTANT).schema
     assert encoded([], CONSTANT).height == 0
+    nothing = encode(pl.DataFrame(), CONSTANT, Key(), labels=[], padding_key=PAD)
+    assert nothing.schema == encoded([], CONSTANT).schema and nothing.height == 0
+
+
+@pytest.mark.parametrize("spec", [CONSTANT, FIXED], ids=["constant fill", "fixed hashes"])
+@pytest.mark.parametrize("row", [ALICE, {}, {"sex": "F"}, {"given_name": "A"}], ids=["all", "none", "rest", "names"])
+def test_a_file_of_one_record_is_as_its_twin(spec: LinkageSpec, row: dict[str, Any]) -> None:
+    assert encoded([row], spec).to_dicts() == twin([row], spec, Key(), ["0"])
+
+
+@pytest.mark.parametrize("kind", [pl.Null, pl.String, pl.List(pl.String)], ids=["null", "string", "list"])
+def test_a_filter_that_is_empty_in_all_records_is_padded_and_the_other_one_is_not(kind: pl.DataType) -> None:
+    rows = [{"sex": "F"}, {"sex": "M"}, {"sex": "F", "street": ["12 N WATER ST"]}]
+    empty = {name: pl.Series([None] * 3, dtype=kind) for name in ("given_name", "family_name", "birth_date")}
+    made = encode(frame_of(rows).with_columns(**empty), CONSTANT, Key(), labels=["a", "b", "c"], padding_key=PAD)
+    assert made.to_dicts() == twin(rows, CONSTANT, Key(), ["a", "b", "c"])
+    assert made["names_mask"].to_list() == [0, 0, 0] and made["names"].n_unique() == 3
 
 
 # --- what must agree and what must not --------------------------------------------------------------------------------
