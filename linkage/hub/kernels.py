@@ -1,36 +1,324 @@
-"""Compiled passes over all pairs of records, and their plain NumPy twins.
+"""Compiled passes over pairs of records. Plain twins: :mod:`linkage.hub.plain`.
 
 Filters come as one row of 64-bit words a record, all filters one after the other. A pair's *distance* in a filter is
 its Hamming distance. A filter's *stratum* is which of its fields both records have filled (one stratum where the
 spec sends no presence masks); stratum 255 says that the filter is missing on either side.
+
+The pass over all pairs works in tiles (:mod:`linkage.hub.tiles`), whose distances stay in the first-level cache. A
+bound on the score (:mod:`linkage.hub.bounds`) picks the few pairs that are scored one by one.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, prange, types
-from numba.extending import intrinsic
+from numba import njit, prange
 from numba.np.ufunc.parallel import get_thread_id
 from numpy.typing import NDArray
 
-__all__ = ["MISSING", "count_distances", "emit_candidates", "pair_distances", "pair_distances_reference"]
+from linkage.hub.bounds import MISSING, bound_scores
+from linkage.hub.tiles import GROUP, LEFT, TILE, first_bit, hopeful, popcount, tile_distances
 
-MISSING = 255
-_ROWS = 16
-"""Records on the left of a tile: their words stay in the first-level cache while the right side streams past."""
+__all__ = ["MISSING", "count_distances", "emit_candidates", "pair_distances"]
+
+_ROWS = 512  # left-hand rows that share the packing of a right-hand tile: their words fit the second-level cache
+_APART = 4  # counters of a level
 
 
-@intrinsic
-def _popcount(typingctx: Any, word: Any) -> Any:
-    """Count the set bits of a word; LLVM makes vector instructions of a loop of these where the processor has them."""
+class _Records(NamedTuple):
+    """The rows, see :func:`emit_candidates`."""
 
-    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        return builder.ctpop(arguments[0])
+    words: NDArray[np.uint64]
+    classes: NDArray[np.uint8]
+    strata: NDArray[np.uint8]
+    record: NDArray[np.int64]
+    sampled: NDArray[np.bool_]
 
-    return types.uint64(types.uint64), codegen
+
+class _Scores(NamedTuple):
+    """What distances are worth, see :func:`emit_candidates` and :class:`Bound`."""
+
+    level_of: NDArray[np.uint8]
+    weight_of: NDArray[np.float32]
+    threshold: np.float32
+    lines: NDArray[np.float32]
+    shifts: NDArray[np.float32]
+    floor: np.float32
+
+
+class _Tile(NamedTuple):
+    """A thread's working space: the right-hand records of the tile at hand, and a group's distances to them."""
+
+    rows: NDArray[np.int64]  # (TILE,)
+    record: NDArray[np.int64]  # (TILE,)
+    packed: NDArray[np.uint64]  # (filters, width, TILE)
+    shifts: NDArray[np.float32]  # (filters, classes, TILE): of the bound, by the left-hand row's class
+    strata: NDArray[np.uint8]  # (filters, classes, TILE): likewise; a missing filter has the one after the last
+    distances: NDArray[np.int32]  # (filters, GROUP, TILE)
+    kinds: NDArray[np.uint8]  # (GROUP, filters): the left-hand rows' classes
+    masks: NDArray[np.uint32]  # (GROUP,): pairs that may reach the threshold, as bits
+    counts: NDArray[np.int32]  # (rows of the block, filters, levels + 1, _APART)
+
+
+class _Found(NamedTuple):
+    """Pairs kept, by thread, see :func:`emit_candidates`."""
+
+    left: NDArray[np.int32]
+    right: NDArray[np.int32]
+    levels: NDArray[np.uint8]
+    strata: NDArray[np.uint8]
+    kept: NDArray[np.int64]
+
+
+@njit
+def _new_tile(records, scores, width, rows, levels):  # type: ignore[no-untyped-def]
+    filters, classes, _ = records.strata.shape
+    return _Tile(
+        np.zeros(TILE, np.int64),
+        np.zeros(TILE, np.int64),
+        np.zeros((filters, width, TILE), np.uint64),
+        np.zeros((filters, classes, TILE), np.float32),
+        np.zeros((filters, classes, TILE), np.uint8),
+        np.zeros((filters, GROUP, TILE), np.int32),
+        np.zeros((GROUP, filters), np.uint8),
+        np.zeros(GROUP, np.uint32),
+        np.zeros((rows, filters, levels + 1, _APART), np.int32),
+    )
+
+
+@njit
+def _pack(tile, records, scores, rights):  # type: ignore[no-untyped-def]
+    """Lay the rows ``rights`` side by side, word by word."""
+    filters, width, _ = tile.packed.shape
+    for lane in range(rights.shape[0]):
+        tile.rows[lane] = rights[lane]
+        tile.record[lane] = records.record[rights[lane]]
+        words = records.words[rights[lane]]
+        for number in range(filters):
+            packed = tile.packed[number, :, lane]
+            for word in range(width):
+                packed[word] = words[number * width + word]
+            theirs = records.classes[rights[lane], number]
+            for ours in range(records.strata.shape[1]):
+                tile.shifts[number, ours, lane] = scores.shifts[number, ours, theirs]
+                tile.strata[number, ours, lane] = min(
+                    records.strata[number, ours, theirs], scores.level_of.shape[1] - 1
+                )
+
+
+@njit(forceinline=True)
+def _count_levels(tile, r, records, scores, i, low, high, counts):  # type: ignore[no-untyped-def]
+    """Count a row's levels to the tile's records ``low`` to ``high``, other than its own variants."""
+    own = False
+    for lane in range(TILE):
+        own |= tile.record[lane] == records.record[i]
+    for number in range(tile.packed.shape[0]):
+        strata = tile.strata[number, tile.kinds[r, number]]
+        # Half of all pairs are of one level: neighbours count apart, so as not to wait for one another's sum.
+        for lane in range(low, high):
+            level = scores.level_of[number, strata[lane], tile.distances[number, r, lane]]
+            counts[number, level, lane % _APART] += 1
+        if own:
+            for lane in range(low, high):
+                if tile.record[lane] == records.record[i]:
+                    level = scores.level_of[number, strata[lane], tile.distances[number, r, lane]]
+                    counts[number, level, lane % _APART] -= 1
+
+
+@njit(forceinline=True)
+def _keep(tile, r, lane, scores, i, found, thread):  # type: ignore[no-untyped-def]
+    """Score a pair exactly; write it down, with level and stratum by filter, if it reaches the threshold."""
+    missing = scores.level_of.shape[1] - 1
+    total = np.float32(0)
+    for number in range(tile.packed.shape[0]):
+        s = tile.strata[number, tile.kinds[r, number], lane]
+        if s != missing:
+            total += scores.weight_of[number, s, tile.distances[number, r, lane]]
+    if not total >= scores.threshold:
+        return
+    at = found.kept[thread]
+    found.kept[thread] += 1
+    if at >= found.left.shape[1]:
+        return
+    found.left[thread, at], found.right[thread, at] = i, tile.rows[lane]
+    for number in range(tile.packed.shape[0]):
+        s = tile.strata[number, tile.kinds[r, number], lane]
+        found.strata[thread, at, number] = MISSING if s == missing else s
+        found.levels[thread, at, number] = (
+            MISSING if s == missing else scores.level_of[number, s, tile.distances[number, r, lane]]
+        )
+
+
+@njit(forceinline=True)
+def _keep_hopeful(tile, records, scores, start, end, place, spans, own, found, thread):  # type: ignore[no-untyped-def]
+    """Score the pairs of rows ``start`` to ``end`` whose bound lets them hope, where they are to be compared at all."""
+    for i in range(start, end):
+        mask = tile.masks[i - start]
+        while mask != 0:
+            lane = np.int64(first_bit(mask))  # type: ignore[call-arg] # numba passes the context
+            mask &= mask - np.uint32(1)
+            if place + lane < spans[i, 0] or place + lane >= spans[i, 1]:
+                continue
+            if own:
+                # Two sampled rows meet twice: they are kept once.
+                if tile.record[lane] == records.record[i] or (i > tile.rows[lane] and records.sampled[i]):
+                    continue
+            _keep(tile, i - start, lane, scores, i, found, thread)
+
+
+@njit
+def _compare_rows(records, scores, tile, rights, spans, start, end, own, found, thread):  # type: ignore[no-untyped-def]
+    """Compare rows ``start`` to ``end`` with ``rights[spans[i, 0] : spans[i, 1]]``; with ``own``, count levels too."""
+    filters = tile.packed.shape[0]
+    reach = np.empty(((end - start + GROUP - 1) // GROUP, 2), np.int64)  # of a group together
+    for group in range(reach.shape[0]):
+        reach[group] = rights.shape[0], 0
+        for i in range(start + group * GROUP, min(start + group * GROUP + GROUP, end)):
+            if spans[i, 0] < spans[i, 1]:
+                reach[group, 0], reach[group, 1] = min(reach[group, 0], spans[i, 0]), max(reach[group, 1], spans[i, 1])
+    limit = reach[:, 1].max()
+    for place in range(reach[:, 0].min(), limit, TILE):
+        packed = False
+        for group in range(reach.shape[0]):
+            if reach[group, 0] >= place + TILE or reach[group, 1] <= place:
+                continue
+            if not packed:
+                _pack(tile, records, scores, rights[place : min(place + TILE, limit)])
+                packed = True
+            low = start + group * GROUP
+            high = min(low + GROUP, end)
+            for i in range(low, high):
+                for number in range(filters):
+                    tile.kinds[i - low, number] = records.classes[i, number]
+            for r in range(0, high - low, LEFT):
+                for number in range(filters):
+                    tile_distances(  # type: ignore[call-arg] # numba passes the context
+                        records.words, low + r, end, tile.packed, number, r, tile.distances
+                    )
+                hopeful(  # type: ignore[call-arg]
+                    tile.distances, tile.shifts, tile.kinds, scores.lines, scores.floor, r, tile.masks
+                )
+            if own:
+                for i in range(low, high):
+                    first, last = max(spans[i, 0] - place, 0), min(spans[i, 1] - place, TILE)
+                    _count_levels(tile, i - low, records, scores, i, first, last, tile.counts[i - start])
+            _keep_hopeful(tile, records, scores, low, high, place, spans, own, found, thread)
+
+
+@njit(parallel=True, nogil=True, cache=True)
+def _compare_all(  # type: ignore[no-untyped-def]
+    records, scores, width, spans, own, own_spans, first, last, found, number_of_levels, threads
+):
+    """Deal blocks of rows to threads. Return own-source rows by level: int32 (last - first, filters, levels)."""
+    filters = records.words.shape[1] // width
+    counts = np.zeros((last - first, filters, number_of_levels), np.int32)
+    every = np.arange(records.words.shape[0])
+    size = min(_ROWS, max((last - first) // (8 * threads), LEFT) // LEFT * LEFT)
+    blocks = (last - first + size - 1) // size
+    for turn in prange(blocks):
+        # Early rows have the most right sides: fold the range, so that every thread gets long and short ones.
+        block = turn // 2 if turn % 2 == 0 else blocks - 1 - turn // 2
+        thread = get_thread_id()  # type: ignore[no-untyped-call]
+        start = first + block * size
+        end = min(start + size, last)
+        tile = _new_tile(records, scores, width, end - start if own.size else 0, number_of_levels)
+        _compare_rows(records, scores, tile, own, own_spans, start, end, True, found, thread)
+        _compare_rows(records, scores, tile, every, spans, start, end, False, found, thread)
+        for i in range(start, end if own.size else start):
+            for number in range(filters):
+                for level in range(number_of_levels):
+                    for part in range(_APART):
+                        counts[i - first, number, level] += tile.counts[i - start, number, level, part]
+    return counts
+
+
+def emit_candidates(
+    words: NDArray[np.uint64],
+    width: int,
+    classes: NDArray[np.uint8],
+    strata: NDArray[np.uint8],
+    level_of: NDArray[np.uint8],
+    weight_of: NDArray[np.float32],
+    threshold: np.float32,
+    spans: NDArray[np.int64],
+    own: NDArray[np.int64],
+    own_spans: NDArray[np.int64],
+    record: NDArray[np.int64],
+    sampled: NDArray[np.bool_],
+    first: int,
+    last: int,
+    capacity: int,
+    threads: int,
+) -> tuple[
+    NDArray[np.int32],
+    NDArray[np.int32],
+    NDArray[np.uint8],
+    NDArray[np.uint8],
+    NDArray[np.int64],
+    NDArray[np.int32],
+]:
+    """Compare rows with their right sides; keep pairs that look alike; count each row's own-source levels.
+
+    A row ``first <= i < last`` is compared with the rows ``spans[i, 0]`` to ``spans[i, 1]``, which it may be linked
+    to, and with a sample of its own source, ``own[own_spans[i, 0] : own_spans[i, 1]]``, to which it cannot.
+
+    Parameters
+    ----------
+    words
+        uint64, shape (records, filters * width).
+    width
+        Words a filter.
+    classes
+        uint8, shape (records, filters): which presence mask, as a number.
+    strata
+        uint8, shape (filters, classes, classes): stratum of two masks, or 255.
+    level_of
+        uint8, shape (filters, strata, bits + 1): level of a distance.
+    weight_of
+        float32, shape (filters, strata, bits + 1): minus log of the share of unlike pairs at least so close.
+    threshold
+        Pairs whose weights sum (in 32 bits, by filter) to at least this are kept.
+    record
+        int64, shape (rows,): record of each row.
+    sampled
+        bool, shape (rows,): whether a row is itself in the sample of its source.
+    first, last
+        Rows to work on, so that the work can be cut into shards; right sides may lie outside.
+    capacity
+        Pairs a thread can keep.
+    threads
+        How many threads may run.
+
+    Returns
+    -------
+    left, right
+        int32, shape (threads, capacity).
+    levels, kept_strata
+        uint8, shape (threads, capacity, filters).
+    kept
+        int64, shape (threads,): pairs found; above ``capacity`` some were lost.
+    counts
+        int32, shape (last - first, filters, levels): own-source rows by level.
+    """
+    filters = classes.shape[1]
+    levels = int(level_of.max()) + 1
+    # A stratum more, for missing filters, with a level of its own, so that counting need not ask.
+    rows_of_levels = np.concatenate([level_of, np.full_like(level_of[:, :1], levels)], axis=1)
+    bound = bound_scores(weight_of, strata, float(threshold))
+    found = _Found(
+        np.empty((threads, capacity), np.int32),
+        np.empty((threads, capacity), np.int32),
+        np.empty((threads, capacity, filters), np.uint8),
+        np.empty((threads, capacity, filters), np.uint8),
+        np.zeros(threads, np.int64),
+    )
+    counts: NDArray[np.int32] = _compare_all(
+        _Records(*map(np.ascontiguousarray, (words, classes, strata, record, sampled))),
+        _Scores(rows_of_levels, weight_of, np.float32(threshold), bound.lines, bound.shifts, bound.floor),
+        width, spans, own, own_spans, first, last, found, levels, threads,
+    )  # fmt: skip
+    return found.left, found.right, found.levels, found.strata, found.kept, counts
 
 
 @njit(inline="always")
@@ -39,7 +327,7 @@ def _distance(words, i, j, number, width):  # type: ignore[no-untyped-def]
     total = np.uint64(0)
     for word in range(width):
         place = number * width + word
-        total += _popcount(words[i, place] ^ words[j, place])  # type: ignore[call-arg] # numba passes the context
+        total += popcount(words[i, place] ^ words[j, place])  # type: ignore[call-arg] # numba passes the context
     return np.int64(total)
 
 
@@ -59,15 +347,6 @@ def pair_distances(words, width, left, right):  # type: ignore[no-untyped-def]
         for number in range(filters):
             out[pair, number] = _distance(words, left[pair], right[pair], number, width)
     return out
-
-
-def pair_distances_reference(
-    words: NDArray[np.uint64], width: int, left: NDArray[np.int64], right: NDArray[np.int64]
-) -> NDArray[np.int32]:
-    """Plain twin of :func:`pair_distances`."""
-    bits = np.bitwise_count(words[left] ^ words[right])
-    distances: NDArray[np.int32] = bits.reshape(len(left), -1, width).sum(axis=2, dtype=np.int32)
-    return distances
 
 
 @njit(parallel=True, nogil=True, cache=True)
@@ -96,118 +375,3 @@ def count_distances(words, width, classes, strata, left, right, threads):  # typ
             if stratum != MISSING:
                 counts[thread, number, stratum, _distance(words, i, j, number, width)] += 1
     return counts.sum(axis=0)
-
-
-@njit(inline="always")
-def _weight(words, width, classes, strata, weight_of, i, j):  # type: ignore[no-untyped-def]
-    """Return the sum of a pair's weights over its filters."""
-    total = np.float32(0)
-    for number in range(classes.shape[1]):
-        s = strata[number, classes[i, number], classes[j, number]]
-        if s != MISSING:
-            total += weight_of[number, s, _distance(words, i, j, number, width)]
-    return total
-
-
-@njit
-def _keep(words, width, classes, strata, level_of, i, j, level, stratum):  # type: ignore[no-untyped-def]
-    """Write down a pair's level and stratum by filter: anew, for one pair in thousands is kept."""
-    for number in range(classes.shape[1]):
-        s = strata[number, classes[i, number], classes[j, number]]
-        stratum[number] = s
-        level[number] = MISSING
-        if s != MISSING:
-            level[number] = level_of[number, s, _distance(words, i, j, number, width)]
-
-
-@njit(parallel=True, nogil=True, cache=True)
-def emit_candidates(  # type: ignore[no-untyped-def]
-    words,
-    width,
-    classes,
-    strata,
-    level_of,
-    weight_of,
-    threshold,
-    spans,
-    own,
-    own_spans,
-    record,
-    sampled,
-    first,
-    last,
-    capacity,
-    threads,
-):
-    """Compare rows with their right sides; keep pairs that look alike; count each row's own-source levels.
-
-    A row ``first <= i < last`` is compared with the rows ``spans[i, 0]`` to ``spans[i, 1]``, which it may be linked
-    to, and with a sample of its own source, ``own[own_spans[i, 0] : own_spans[i, 1]]``, to which it cannot.
-
-    Parameters
-    ----------
-    level_of : uint8 (filters, strata, bits + 1): level of a distance
-    weight_of : float32 (filters, strata, bits + 1): minus log of the share of unlike pairs at least so close
-    threshold : pairs whose weights sum to at least this are kept
-    record : int64 (rows,): record of each row
-    sampled : bool (rows,): whether a row is itself in the sample of its source
-    first, last : rows to work on, so that the work can be cut into shards; right sides may lie outside
-    capacity : pairs a thread can keep
-
-    Returns
-    -------
-    left, right : int32 (threads, capacity)
-    levels, kept_strata : uint8 (threads, capacity, filters)
-    kept : int64 (threads,): pairs found; above ``capacity`` some were lost
-    counts : int32 (last - first, filters, levels): own-source rows by level
-    """
-    filters = words.shape[1] // width
-    number_of_levels = np.int64(0)
-    for value in level_of.ravel():
-        number_of_levels = max(number_of_levels, np.int64(value) + 1)
-    left = np.empty((threads, capacity), np.int32)
-    right = np.empty((threads, capacity), np.int32)
-    levels = np.empty((threads, capacity, filters), np.uint8)
-    kept_strata = np.empty((threads, capacity, filters), np.uint8)
-    kept = np.zeros(threads, np.int64)
-    counts = np.zeros((last - first, filters, number_of_levels), np.int32)
-    blocks = (last - first + _ROWS - 1) // _ROWS
-    for turn in prange(blocks):
-        # Early rows have the most right sides: fold the range, so that every thread gets long and short ones.
-        block = turn // 2 if turn % 2 == 0 else blocks - 1 - turn // 2
-        thread = get_thread_id()  # type: ignore[no-untyped-call]
-        start = first + block * _ROWS
-        end = min(start + _ROWS, last)
-        for i in range(start, end):
-            for place in range(own_spans[i, 0], own_spans[i, 1]):
-                j = own[place]
-                if record[i] == record[j]:
-                    continue
-                total = np.float32(0)
-                for number in range(filters):
-                    s = strata[number, classes[i, number], classes[j, number]]
-                    if s != MISSING:
-                        distance = _distance(words, i, j, number, width)
-                        counts[i - first, number, level_of[number, s, distance]] += 1
-                        total += weight_of[number, s, distance]
-                if total >= threshold and (i < j or not sampled[i]):
-                    if kept[thread] < capacity:
-                        at = kept[thread]
-                        left[thread, at], right[thread, at] = i, j
-                        _keep(
-                            words, width, classes, strata, level_of, i, j, levels[thread, at], kept_strata[thread, at]
-                        )
-                    kept[thread] += 1
-        for j in range(spans[start:end, 0].min(), spans[start:end, 1].max()):
-            for i in range(start, end):
-                if j < spans[i, 0] or j >= spans[i, 1]:
-                    continue
-                if _weight(words, width, classes, strata, weight_of, i, j) >= threshold:
-                    if kept[thread] < capacity:
-                        at = kept[thread]
-                        left[thread, at], right[thread, at] = i, j
-                        _keep(
-                            words, width, classes, strata, level_of, i, j, levels[thread, at], kept_strata[thread, at]
-                        )
-                    kept[thread] += 1
-    return left, right, levels, kept_strata, kept, counts

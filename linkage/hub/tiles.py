@@ -1,0 +1,188 @@
+"""Steps of the all-pairs passes that are written in LLVM's own vectors.
+
+``TILE`` right-hand records lie word by word side by side, so that a vector register holds the same word of eight of
+them, and each register is used for ``LEFT`` left-hand rows at once. The vectors are spelt out, because LLVM's loop
+vectoriser neither keeps the sums in registers nor goes beyond 256 bits by itself. A processor with AVX-512 VPOPCNTDQ
+gets ``vpopcntq`` on its longest registers; for any other LLVM cuts the vectors and counts bits by what there is.
+
+numba's cache looks at the file of the cached function alone: who changes something here must touch ``kernels.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from linkage.hub.bounds import LINES
+
+__all__ = ["GROUP", "LEFT", "TILE", "first_bit", "hopeful", "popcount", "tile_distances"]
+
+TILE = 32
+"""Right-hand records of a tile: four vectors of eight words."""
+LEFT = 4
+"""Left-hand rows at a time: 4 x 4 sums fill half of the 32 vector registers."""
+GROUP = 16
+"""Left-hand rows whose bounds are known before the first is looked at: a branch on a sum that is still being reckoned
+would be guessed wrong too late."""
+_LANES = 8
+
+_WORD, _SINGLE, _INDEX = ir.IntType(64), ir.FloatType(), ir.IntType(64)
+
+
+def _data(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
+    """Return the pointer to an array's first element; the intrinsics below count from it in whole rows."""
+    return context.make_array(array_type)(context, builder, array).data
+
+
+def _shape(context: Any, builder: Any, array_type: Any, array: Any) -> list[Any]:
+    """Return an array's lengths."""
+    shape: list[Any] = cgutils.unpack_tuple(  # type: ignore[no-untyped-call]
+        builder, context.make_array(array_type)(context, builder, array).shape
+    )
+    return shape
+
+
+def _zeros(builder: Any, vector: Any, number: int) -> list[Any]:
+    """Return places for vectors, which LLVM turns into registers, with zeros in them."""
+    zero = ir.Constant(vector, None)
+    return [cgutils.alloca_once_value(builder, zero) for _ in range(number)]  # type: ignore[no-untyped-call]
+
+
+def _vector_at(builder: Any, pointer: Any, place: Any, element: Any, length: int) -> Any:
+    """Load neighbouring elements as one vector."""
+    vector = ir.VectorType(element, length)
+    address = builder.bitcast(builder.gep(pointer, [place]), vector.as_pointer())
+    return builder.load(address, align=4)
+
+
+def _repeat(builder: Any, value: Any, length: int) -> Any:
+    """Return a vector that holds a value in every lane."""
+    none = ir.Constant(ir.VectorType(value.type, length), ir.Undefined)
+    first = builder.insert_element(none, value, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(first, none, ir.Constant(ir.VectorType(ir.IntType(32), length), [0] * length))
+
+
+def _index(value: int) -> Any:
+    return ir.Constant(_INDEX, value)
+
+
+@intrinsic
+def popcount(typingctx: Any, word: Any) -> Any:
+    """Count the set bits of a word; LLVM makes vector instructions of a loop of these where the processor has them."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.uint64(types.uint64), codegen
+
+
+@intrinsic
+def tile_distances(typingctx: Any, words: Any, start: Any, end: Any, packed: Any, number: Any, r: Any, out: Any) -> Any:
+    """Compare rows ``start`` to ``start + LEFT`` (or the last before ``end``) with a tile in one filter.
+
+    ``words`` uint64 (records, filters * width), ``packed`` uint64 (filters, width, TILE), ``out`` int32 (filters,
+    GROUP, TILE), from place ``r`` of the group on.
+    """
+    vectors = TILE // _LANES
+    vector = ir.VectorType(_WORD, _LANES)
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        left, right, result = (_data(context, builder, signature.args[k], arguments[k]) for k in (0, 3, 6))
+        start, end, number, r = arguments[1], arguments[2], arguments[4], arguments[5]
+        stride = _shape(context, builder, signature.args[0], arguments[0])[1]
+        width = _shape(context, builder, signature.args[3], arguments[3])[1]
+        name = f"llvm.ctpop.v{_LANES}i64"
+        kind = ir.FunctionType(vector, [vector])
+        count = cgutils.get_or_insert_function(builder.module, kind, name)  # type: ignore[no-untyped-call]
+        skipped = builder.mul(number, width)
+        firsts = []
+        for k in range(LEFT):
+            row, last = builder.add(start, _index(k)), builder.sub(end, _index(1))
+            row = builder.select(builder.icmp_signed("<", row, last), row, last)
+            firsts.append(builder.add(builder.mul(row, stride), skipped))
+        sums = [_zeros(builder, vector, vectors) for _ in range(LEFT)]
+        with cgutils.for_range(builder, width) as loop:
+            place = builder.mul(builder.add(skipped, loop.index), _index(TILE))
+            theirs = [
+                _vector_at(builder, right, builder.add(place, _index(v * _LANES)), _WORD, _LANES)
+                for v in range(vectors)
+            ]
+            for k in range(LEFT):
+                word = builder.load(builder.gep(left, [builder.add(firsts[k], loop.index)]))
+                ours = _repeat(builder, word, _LANES)
+                for v in range(vectors):
+                    bits = builder.call(count, [builder.xor(ours, theirs[v])])
+                    builder.store(builder.add(builder.load(sums[k][v]), bits), sums[k][v])
+        half, whole = (ir.VectorType(ir.IntType(32), length) for length in (_LANES, 2 * _LANES))
+        order = ir.Constant(ir.VectorType(ir.IntType(32), 2 * _LANES), list(range(2 * _LANES)))
+        first = builder.mul(builder.add(builder.mul(number, _index(GROUP)), r), _index(TILE))
+        for k in range(LEFT):
+            for v in range(0, vectors, 2):
+                # Written in vectors as long as they are read in: the processor need not wait for its own store.
+                low, high = (builder.trunc(builder.load(total), half) for total in sums[k][v : v + 2])
+                address = builder.gep(result, [builder.add(first, _index(k * TILE + v * _LANES))])
+                distances = builder.shuffle_vector(low, high, order)
+                builder.store(distances, builder.bitcast(address, whole.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.void(words, types.intp, types.intp, packed, types.intp, types.intp, out), codegen
+
+
+@intrinsic
+def hopeful(typingctx: Any, distances: Any, shifts: Any, kinds: Any, lines: Any, floor: Any, r: Any, masks: Any) -> Any:
+    """Find the pairs whose bound (:class:`Bound`) is at least ``floor``, of LEFT rows of a group from place ``r`` on.
+
+    ``distances`` int32 (filters, GROUP, TILE); ``shifts`` float32 (filters, classes, TILE); ``kinds`` uint8 (GROUP,
+    filters), the rows' classes; ``lines`` float32 (filters, 1 + 2 * LINES); ``masks`` uint32 (GROUP,), where each row's
+    pairs are set down as bits.
+    """
+    vector = ir.VectorType(_SINGLE, TILE)
+
+    def larger(builder: Any, one: Any, other: Any) -> Any:
+        return builder.select(builder.fcmp_ordered(">", one, other), one, other)
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointers = [_data(context, builder, signature.args[k], arguments[k]) for k in (0, 1, 2, 3, 6)]
+        distances, shifts, kinds, lines, masks = pointers
+        filters, classes = _shape(context, builder, signature.args[1], arguments[1])[:2]
+        totals = _zeros(builder, vector, LEFT)
+        with cgutils.for_range(builder, filters) as loop:
+            number = loop.index
+            part = builder.mul(number, _index(1 + 2 * LINES))
+            values = [builder.load(builder.gep(lines, [builder.add(part, _index(k))])) for k in range(1 + 2 * LINES)]
+            flat, *others = (_repeat(builder, value, TILE) for value in values)
+            for k in range(LEFT):
+                row = builder.add(arguments[5], _index(k))
+                kind = builder.load(builder.gep(kinds, [builder.add(builder.mul(row, filters), number)]))
+                kind = builder.add(builder.mul(number, classes), builder.zext(kind, _INDEX))
+                shift = _vector_at(builder, shifts, builder.mul(kind, _index(TILE)), _SINGLE, TILE)
+                place = builder.mul(builder.add(builder.mul(number, _index(GROUP)), row), _index(TILE))
+                counted = _vector_at(builder, distances, place, ir.IntType(32), TILE)
+                moved = builder.fsub(builder.sitofp(counted, vector), shift)
+                best = flat
+                for height, slope in zip(others[::2], others[1::2], strict=True):
+                    fall = builder.fmul(slope, moved, flags=("contract",))
+                    best = larger(builder, builder.fsub(height, fall, flags=("contract",)), best)
+                builder.store(builder.fadd(builder.load(totals[k]), best), totals[k])
+        least = _repeat(builder, arguments[4], TILE)
+        for k in range(LEFT):
+            reached = builder.fcmp_ordered(">=", builder.load(totals[k]), least)
+            mask = builder.bitcast(reached, ir.IntType(TILE))
+            builder.store(mask, builder.gep(masks, [builder.add(arguments[5], _index(k))]))
+        return context.get_dummy_value()
+
+    return types.void(distances, shifts, kinds, lines, types.float32, types.intp, masks), codegen
+
+
+@intrinsic
+def first_bit(typingctx: Any, mask: Any) -> Any:
+    """Return the place of a mask's lowest set bit."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.uint32(types.uint32), codegen
