@@ -62,15 +62,17 @@ def rows_of_values(key: bytes, cut: Cut, value: Numbers, count: Numbers, bits: i
     numpy.ndarray
         Shape (n, bits / 64): bit ``p`` of a row is bit ``p % 64`` of its word ``p // 64``.
     """
+    rows = np.zeros((len(value), bits // 64), np.uint64)
+    if not count.any():
+        return rows
     # Counts ascend: of a value that comes several times, the largest is written last and stays.
     most_of_value = np.zeros(len(cut.length), np.int64)
     most_of_value[value] = count
     most = np.zeros(len(cut.tokens), np.int64)
     np.maximum.at(most, cut.numbers[spread(cut.start, cut.length)], np.repeat(most_of_value, cut.length))
-    rows = np.zeros((len(value), bits // 64), np.uint64)
     tokens = _TokenRows(key, cut.tokens, most, bits)
     ranked = tokens.rank[cut.numbers]
-    for first, begin, table in tokens.tables():
+    for first, begin, table in tokens.tables(int(count[count > 0][0])):
         low, high = np.searchsorted(count, [first, first + len(begin)]).tolist()
         for at in range(low, high, _BLOCK):
             block = slice(at, min(at + _BLOCK, high))
@@ -118,27 +120,29 @@ class _TokenRows:
         # How many tokens are asked for so many positions at least.
         self._asked = np.searchsorted(-most[order], -np.arange(self._most + 1), "right")
         ranked = [tokens[place].encode() for place in order.tolist()]
-        self._drawn: list[NDArray[np.uint64]] = []
+        self._drawn: list[tuple[Numbers, Words]] = []
         for block in range(-(-self._most // _PER_BLOCK)):
             several = ranked[: self._asked[block * _PER_BLOCK + 1]]
             drawn = np.frombuffer(digests(key, several, block.to_bytes(4, "big")), ">u2").reshape(-1, _PER_BLOCK)
-            self._drawn.append((drawn & (bits - 1)).astype(np.uint64))
+            position = (drawn & (bits - 1)).astype(np.uint64)
+            self._drawn.append(((position >> np.uint64(6)).astype(np.intp), np.uint64(1) << (position & np.uint64(63))))
 
-    def tables(self) -> Iterator[tuple[int, Numbers, Words]]:
-        """Yield the rows of all tokens, as many counts at once as a table holds.
+    def tables(self, first: int) -> Iterator[tuple[int, Numbers, Words]]:
+        """Yield the rows of all tokens, from the first count on, as many counts at once as a table holds.
 
         The tuple is the first count, where the rows of this and the next counts begin, and the table.
         """
-        first = 1
         above = np.zeros((len(self.rank), self._words), np.uint64)
+        for count in range(1, first):
+            word, bit = self._position(count)
+            above[np.arange(len(word)), word] |= bit
         while first <= self._most:
             ends = np.cumsum(self._asked[first:])
             counts = max(1, int(np.searchsorted(ends, _TABLE // (8 * self._words), "right")))
             begin = (ends - self._asked[first:])[:counts]
             table = np.zeros((int(ends[counts - 1]), self._words), np.uint64)
-            position = np.concatenate([self._position(count) for count in range(first, first + counts)])
-            lone = np.arange(len(table)) * self._words + (position >> np.uint64(6)).astype(np.int64)
-            table.reshape(-1)[lone] = np.uint64(1) << (position & np.uint64(63))
+            words, bits = zip(*(self._position(count) for count in range(first, first + counts)), strict=True)
+            table[np.arange(len(table)), np.concatenate(words)] = np.concatenate(bits)
             for at, end in zip(begin.tolist(), ends.tolist(), strict=False):
                 here = table[at:end]
                 here |= above[: len(here)]
@@ -146,7 +150,8 @@ class _TokenRows:
             yield first, begin, table
             first += counts
 
-    def _position(self, count: int) -> NDArray[np.uint64]:
-        """Return the last position that each token takes under so many hashes, by rank."""
+    def _position(self, count: int) -> tuple[Numbers, Words]:
+        """Return word and bit of the last position that each token takes under so many hashes, by rank."""
         block, place = divmod(count - 1, _PER_BLOCK)
-        return self._drawn[block][: self._asked[count], place]
+        word, bit = self._drawn[block]
+        return word[: self._asked[count], place], bit[: self._asked[count], place]
