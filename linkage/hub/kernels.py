@@ -18,12 +18,11 @@ from numba.np.ufunc.parallel import get_thread_id
 from numpy.typing import NDArray
 
 from linkage.hub.bounds import MISSING, bound_scores
-from linkage.hub.tiles import GROUP, LEFT, TILE, first_bit, hopeful, popcount, tile_distances
+from linkage.hub.tiles import COARSE, GROUP, LEFT, TILE, first_bit, hopeful, popcount, reach, tile_distances
 
 __all__ = ["MISSING", "count_distances", "emit_candidates", "pair_distances"]
 
 _ROWS = 512  # left-hand rows that share the packing of a right-hand tile: their words fit the second-level cache
-_APART = 4  # counters of a level
 
 
 class _Records(NamedTuple):
@@ -45,6 +44,7 @@ class _Scores(NamedTuple):
     lines: NDArray[np.float32]
     shifts: NDArray[np.float32]
     floor: np.float32
+    edges: NDArray[np.int32]  # (filters, strata + 1, COARSE), see _edges
 
 
 class _Tile(NamedTuple):
@@ -58,7 +58,9 @@ class _Tile(NamedTuple):
     distances: NDArray[np.int32]  # (filters, GROUP, TILE)
     kinds: NDArray[np.uint8]  # (GROUP, filters): the left-hand rows' classes
     masks: NDArray[np.uint32]  # (GROUP,): pairs that may reach the threshold, as bits
-    counts: NDArray[np.int32]  # (rows of the block, filters, levels + 1, _APART)
+    edges: NDArray[np.int32]  # (filters, classes, COARSE, TILE): likewise; only laid out where levels are counted
+    near: NDArray[np.uint32]  # (filters,): pairs that reach the last coarse level, as bits
+    reached: NDArray[np.int32]  # (rows of the block, filters, COARSE): pairs that reach each coarse level
 
 
 class _Found(NamedTuple):
@@ -72,7 +74,7 @@ class _Found(NamedTuple):
 
 
 @njit
-def _new_tile(records, scores, width, rows, levels):  # type: ignore[no-untyped-def]
+def _new_tile(records, width, rows):  # type: ignore[no-untyped-def]
     filters, classes, _ = records.strata.shape
     return _Tile(
         np.zeros(TILE, np.int64),
@@ -83,12 +85,14 @@ def _new_tile(records, scores, width, rows, levels):  # type: ignore[no-untyped-
         np.zeros((filters, GROUP, TILE), np.int32),
         np.zeros((GROUP, filters), np.uint8),
         np.zeros(GROUP, np.uint32),
-        np.zeros((rows, filters, levels + 1, _APART), np.int32),
+        np.zeros((filters, classes, COARSE, TILE), np.int32),
+        np.zeros(filters, np.uint32),
+        np.zeros((rows, filters, COARSE), np.int32),
     )
 
 
 @njit
-def _pack(tile, records, scores, rights):  # type: ignore[no-untyped-def]
+def _pack(tile, records, scores, rights, own):  # type: ignore[no-untyped-def]
     """Lay the rows ``rights`` side by side, word by word."""
     filters, width, _ = tile.packed.shape
     for lane in range(rights.shape[0]):
@@ -102,34 +106,40 @@ def _pack(tile, records, scores, rights):  # type: ignore[no-untyped-def]
             theirs = records.classes[rights[lane], number]
             for ours in range(records.strata.shape[1]):
                 tile.shifts[number, ours, lane] = scores.shifts[number, ours, theirs]
-                tile.strata[number, ours, lane] = min(
-                    records.strata[number, ours, theirs], scores.level_of.shape[1] - 1
-                )
+                stratum = min(records.strata[number, ours, theirs], scores.weight_of.shape[1])
+                tile.strata[number, ours, lane] = stratum
+                if own:
+                    for edge in range(COARSE):
+                        tile.edges[number, ours, edge, lane] = scores.edges[number, stratum, edge]
 
 
 @njit(forceinline=True)
-def _count_levels(tile, r, records, scores, i, low, high, counts):  # type: ignore[no-untyped-def]
-    """Count a row's levels to the tile's records ``low`` to ``high``, other than its own variants."""
-    own = False
-    for lane in range(TILE):
-        own |= tile.record[lane] == records.record[i]
-    for number in range(tile.packed.shape[0]):
-        strata = tile.strata[number, tile.kinds[r, number]]
-        # Half of all pairs are of one level: neighbours count apart, so as not to wait for one another's sum.
-        for lane in range(low, high):
-            level = scores.level_of[number, strata[lane], tile.distances[number, r, lane]]
-            counts[number, level, lane % _APART] += 1
-        if own:
-            for lane in range(low, high):
+def _count_levels(tile, records, scores, start, end, block, place, spans, counts):  # type: ignore[no-untyped-def]
+    """Count the levels of rows ``start`` to ``end`` to the tile's records, other than a row's own variants."""
+    nearest, furthest = tile.record.min(), tile.record.max()
+    for i in range(start, end):
+        first, last = max(spans[i, 0] - place, 0), min(spans[i, 1] - place, TILE)
+        if first >= last:
+            continue
+        among = np.uint32((np.int64(1) << last) - (np.int64(1) << first))
+        if nearest <= records.record[i] <= furthest:
+            for lane in range(first, last):
                 if tile.record[lane] == records.record[i]:
-                    level = scores.level_of[number, strata[lane], tile.distances[number, r, lane]]
-                    counts[number, level, lane % _APART] -= 1
+                    among &= ~(np.uint32(1) << np.uint32(lane))
+        reach(tile.distances, tile.edges, tile.kinds, i - start, among, tile.reached, i - block, tile.near)  # type: ignore[call-arg]
+        for number in range(tile.near.shape[0]):
+            mask = tile.near[number]
+            while mask != 0:
+                lane = np.int64(first_bit(mask))
+                mask &= mask - np.uint32(1)
+                s = tile.strata[number, tile.kinds[i - start, number], lane]
+                counts[i - block, number, scores.level_of[number, s, tile.distances[number, i - start, lane]]] += 1
 
 
 @njit(forceinline=True)
 def _keep(tile, r, lane, scores, i, found, thread):  # type: ignore[no-untyped-def]
     """Score a pair exactly; write it down, with level and stratum by filter, if it reaches the threshold."""
-    missing = scores.level_of.shape[1] - 1
+    missing = scores.level_of.shape[1]
     total = np.float32(0)
     for number in range(tile.packed.shape[0]):
         s = tile.strata[number, tile.kinds[r, number], lane]
@@ -168,7 +178,7 @@ def _keep_hopeful(tile, records, scores, start, end, place, spans, own, found, t
 
 
 @njit
-def _compare_rows(records, scores, tile, rights, spans, start, end, own, found, thread):  # type: ignore[no-untyped-def]
+def _compare_rows(records, scores, tile, rights, spans, start, end, own, found, thread, counts):  # type: ignore[no-untyped-def]
     """Compare rows ``start`` to ``end`` with ``rights[spans[i, 0] : spans[i, 1]]``; with ``own``, count levels too."""
     filters = tile.packed.shape[0]
     reach = np.empty(((end - start + GROUP - 1) // GROUP, 2), np.int64)  # of a group together
@@ -184,7 +194,7 @@ def _compare_rows(records, scores, tile, rights, spans, start, end, own, found, 
             if reach[group, 0] >= place + TILE or reach[group, 1] <= place:
                 continue
             if not packed:
-                _pack(tile, records, scores, rights[place : min(place + TILE, limit)])
+                _pack(tile, records, scores, rights[place : min(place + TILE, limit)], own)
                 packed = True
             low = start + group * GROUP
             high = min(low + GROUP, end)
@@ -200,9 +210,7 @@ def _compare_rows(records, scores, tile, rights, spans, start, end, own, found, 
                     tile.distances, tile.shifts, tile.kinds, scores.lines, scores.floor, r, tile.masks
                 )
             if own:
-                for i in range(low, high):
-                    first, last = max(spans[i, 0] - place, 0), min(spans[i, 1] - place, TILE)
-                    _count_levels(tile, i - low, records, scores, i, first, last, tile.counts[i - start])
+                _count_levels(tile, records, scores, low, high, start, place, spans, counts)
             _keep_hopeful(tile, records, scores, low, high, place, spans, own, found, thread)
 
 
@@ -222,15 +230,27 @@ def _compare_all(  # type: ignore[no-untyped-def]
         thread = get_thread_id()  # type: ignore[no-untyped-call]
         start = first + block * size
         end = min(start + size, last)
-        tile = _new_tile(records, scores, width, end - start if own.size else 0, number_of_levels)
-        _compare_rows(records, scores, tile, own, own_spans, start, end, True, found, thread)
-        _compare_rows(records, scores, tile, every, spans, start, end, False, found, thread)
-        for i in range(start, end if own.size else start):
+        tile = _new_tile(records, width, end - start if own.size else 0)
+        ours = counts[start - first : end - first]
+        _compare_rows(records, scores, tile, own, own_spans, start, end, True, found, thread, ours)
+        _compare_rows(records, scores, tile, every, spans, start, end, False, found, thread, ours)
+        for i in range(tile.reached.shape[0]):
             for number in range(filters):
-                for level in range(number_of_levels):
-                    for part in range(_APART):
-                        counts[i - first, number, level] += tile.counts[i - start, number, level, part]
+                for level in range(min(COARSE - 1, number_of_levels)):
+                    # Pairs within the last edge have been counted one by one.
+                    ours[i, number, level] += tile.reached[i, number, level] - tile.reached[i, number, level + 1]
     return counts
+
+
+def _edges(level_of: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Return the greatest distance that reaches each coarse level, by filter and stratum; none for a missing filter.
+
+    Where levels do not fall with distance, every pair is within all edges: all are looked up one by one.
+    """
+    falling = (np.diff(level_of.astype(np.int16), axis=2) <= 0).all(axis=2)
+    edges = np.stack([(level_of >= level).sum(axis=2) - 1 for level in range(COARSE)], axis=2)
+    edges[~falling] = level_of.shape[2]
+    return np.pad(edges, ((0, 0), (0, 1), (0, 0)), constant_values=-1).astype(np.int32)
 
 
 def emit_candidates(
@@ -303,8 +323,6 @@ def emit_candidates(
     """
     filters = classes.shape[1]
     levels = int(level_of.max()) + 1
-    # A stratum more, for missing filters, with a level of its own, so that counting need not ask.
-    rows_of_levels = np.concatenate([level_of, np.full_like(level_of[:, :1], levels)], axis=1)
     bound = bound_scores(weight_of, strata, float(threshold))
     found = _Found(
         np.empty((threads, capacity), np.int32),
@@ -315,7 +333,9 @@ def emit_candidates(
     )
     counts: NDArray[np.int32] = _compare_all(
         _Records(*map(np.ascontiguousarray, (words, classes, strata, record, sampled))),
-        _Scores(rows_of_levels, weight_of, np.float32(threshold), bound.lines, bound.shifts, bound.floor),
+        _Scores(
+            level_of, weight_of, np.float32(threshold), bound.lines, bound.shifts, bound.floor, _edges(level_of)
+        ),
         width, spans, own, own_spans, first, last, found, levels, threads,
     )  # fmt: skip
     return found.left, found.right, found.levels, found.strata, found.kept, counts

@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 
 from linkage.hub.bounds import LINES
 
-__all__ = ["GROUP", "LEFT", "TILE", "first_bit", "hopeful", "popcount", "tile_distances"]
+__all__ = ["COARSE", "GROUP", "LEFT", "TILE", "first_bit", "hopeful", "popcount", "reach", "tile_distances"]
 
 TILE = 32
 """Right-hand records of a tile: four vectors of eight words."""
@@ -28,6 +28,8 @@ LEFT = 4
 GROUP = 16
 """Left-hand rows whose bounds are known before the first is looked at: a branch on a sum that is still being reckoned
 would be guessed wrong too late."""
+COARSE = 8
+"""Levels that are counted by the tile; the few pairs that reach the last of them are looked up one by one."""
 _LANES = 8
 
 _WORD, _SINGLE, _INDEX = ir.IntType(64), ir.FloatType(), ir.IntType(64)
@@ -176,6 +178,41 @@ def hopeful(typingctx: Any, distances: Any, shifts: Any, kinds: Any, lines: Any,
         return context.get_dummy_value()
 
     return types.void(distances, shifts, kinds, lines, types.float32, types.intp, masks), codegen
+
+
+@intrinsic
+def reach(
+    typingctx: Any, distances: Any, edges: Any, kinds: Any, r: Any, among: Any, reached: Any, row: Any, near: Any
+) -> Any:
+    """Count the pairs of the row at place ``r`` of a group that lie within each of ``COARSE`` edges.
+
+    ``distances`` and ``kinds`` as above; ``edges`` int32 (filters, classes, COARSE, TILE): greatest distances;
+    ``among`` uint32: the pairs to count, as bits. Adds to ``reached[row]``, int32 (rows, filters, COARSE); sets down in
+    ``near``, uint32 (filters,), which pairs lie within the last edge.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointers = [_data(context, builder, signature.args[k], arguments[k]) for k in (0, 1, 2, 5, 7)]
+        distances, edges, kinds, reached, near = pointers
+        r, among, row = arguments[3], arguments[4], arguments[6]
+        filters, classes = _shape(context, builder, signature.args[1], arguments[1])[:2]
+        with cgutils.for_range(builder, filters) as loop:
+            number = loop.index
+            kind = builder.load(builder.gep(kinds, [builder.add(builder.mul(r, filters), number)]))
+            kind = builder.add(builder.mul(number, classes), builder.zext(kind, _INDEX))
+            place = builder.mul(builder.add(builder.mul(number, _index(GROUP)), r), _index(TILE))
+            counted = _vector_at(builder, distances, place, ir.IntType(32), TILE)
+            first = builder.mul(builder.add(builder.mul(row, filters), number), _index(COARSE))
+            for k in range(COARSE):
+                at = builder.mul(builder.add(builder.mul(kind, _index(COARSE)), _index(k)), _index(TILE))
+                within = builder.icmp_signed("<=", counted, _vector_at(builder, edges, at, ir.IntType(32), TILE))
+                mask = builder.and_(builder.bitcast(within, ir.IntType(TILE)), among)
+                total = builder.gep(reached, [builder.add(first, _index(k))])
+                builder.store(builder.add(builder.load(total), builder.ctpop(mask)), total)
+            builder.store(mask, builder.gep(near, [number]))
+        return context.get_dummy_value()
+
+    return types.void(distances, edges, kinds, types.intp, types.uint32, reached, types.intp, near), codegen
 
 
 @intrinsic
