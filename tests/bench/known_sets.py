@@ -126,7 +126,7 @@ SETS = {
             "phone": "digits",
         },
         "{profile}",
-        (("family_name", "birth_date"), ("given_name", "postal_code", "birth_date"), ("phone",)),
+        (("family_name", "birth_date"), ("given_name", "postal_code"), ("phone",)),
         (("family_name", "birth_date"), ("phone",)),
     ),
 }

@@ -51,7 +51,7 @@ def _persons(rng: np.random.Generator, number: int) -> dict[str, Texts]:
         "sex": np.where(sex == "female", "F", "M").astype(object),
         "birth_date": np.char.replace(np.datetime_as_string(days), "-", "").astype(object),
         "postal_code": _codes(rng, number),
-        "phone": (rng.integers(2_000_000_000, 9_999_999_999, number)).astype(str).astype(object),
+        "phone": _numbers(rng, number),
     }
 
 
@@ -64,6 +64,10 @@ def _codes(rng: np.random.Generator, number: int) -> Texts:
     """Draw postal codes, some of them ten times as common as others."""
     weight = 1 / (np.arange(_POSTAL_CODES) + 60.0)
     return (53_000 + rng.choice(_POSTAL_CODES, number, p=weight / weight.sum())).astype(str).astype(object)
+
+
+def _numbers(rng: np.random.Generator, number: int) -> Texts:
+    return rng.integers(2_000_000_000, 9_999_999_999, number).astype(str).astype(object)
 
 
 def _spoil(rng: np.random.Generator, columns: dict[str, Texts], copies: int) -> None:
@@ -81,6 +85,8 @@ def _spoil(rng: np.random.Generator, columns: dict[str, Texts], copies: int) -> 
         columns["phone"][records[kind == kinds.index("phone")]] = None
         chosen = records[kind == kinds.index("move")]
         columns["postal_code"][chosen] = _codes(rng, len(chosen))
+        chosen = chosen[rng.random(len(chosen)) < 0.5]  # half of those who move have another number there
+        columns["phone"][chosen] = _numbers(rng, len(chosen))
 
 
 def _typo(rng: np.random.Generator, value: str) -> str:

@@ -35,7 +35,7 @@ def link(
     linker.training.estimate_u_using_random_sampling(max_pairs=1e6, seed=1)
     for rule in train:
         linker.training.estimate_parameters_using_expectation_maximisation(block_on(*rule))
-    scored = linker.inference.predict(threshold_match_probability=1e-4)
+    scored = linker.inference.predict()
     seconds = time.perf_counter() - started
     return {
         "seconds": seconds,

@@ -29,6 +29,7 @@ from linkage.steward.fingerprint import fingerprint
 from linkage.steward.submit import encode_persons
 
 _SEED = 1
+_PARTIES = ("sender*", "hub*", "analysis*")
 
 
 def encode_set(file: str, spec: str) -> dict[str, Any]:
@@ -73,13 +74,16 @@ def seal(folder: str) -> dict[str, Any]:
     encodings = encode_persons(identifiers, spec, key, sender)
     manifest = _manifest(spec, key, print_of, encodings, contacts)
     seal_batch(where / "bench.batch", manifest, encodings, contacts, sender, hub.public, analysis.public)
-    seconds = time.perf_counter() - started
-    (where / "bench.batch").unlink()
-    for made in [where / "linkage.key", *where.glob("sender*"), *where.glob("hub*"), *where.glob("analysis*")]:
+    cpu_seconds, seconds = time.process_time() - cpu, time.perf_counter() - started
+    for made in (
+        where / "bench.batch",
+        where / "linkage.key",
+        *(found for name in _PARTIES for found in where.glob(name)),
+    ):
         made.unlink()
     names, records = len(identifiers), identifiers["local_id"].n_unique()
-    cpu_seconds = time.process_time() - cpu
-    return {"records": records, "names": names, "seconds": seconds, "cpu_seconds": cpu_seconds, "rate": names / seconds}
+    found = {"records": records, "names": names, "seconds": seconds, "cpu_seconds": cpu_seconds}
+    return {**found, "rate": names / cpu_seconds}
 
 
 def _manifest(
