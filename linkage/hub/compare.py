@@ -3,35 +3,29 @@
 Three steps, so that many machines can share the work: :func:`plan_comparison` decides, once, what is to be done;
 :func:`examine` does a shard of it and needs no other shard; :func:`gather` puts the findings together, the same bit for
 bit however the work was cut and in whatever order it came back.
-
-Levels are cut at tail quantiles of pairs that cannot match: pairs within a source that has no repeats. The same
-pairs give u, the chance of each level among unlike pairs, by filter and stratum.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import get_num_threads
 from numpy.typing import NDArray
 
 from linkage.errors import LinkError
+from linkage.hub.block import BUDGET, RECALL, Blocking, log_miss, share_reached, watched
+from linkage.hub.collisions import Rows, collide
 from linkage.hub.encoded import Encoded
-from linkage.hub.kernels import MISSING, count_distances, emit_candidates, pair_distances
-from linkage.hub.levels import LEVELS, TAILS, cut_distances, cut_levels, tail_share
-from linkage.hub.plan import Found, Plan, Shard, deal, lay_out, row_spans
+from linkage.hub.kernels import MISSING, emit_candidates, pair_distances
+from linkage.hub.levels import LEVELS, TAILS, cut_distances, tail_share
+from linkage.hub.plan import Found, Layout, Plan, Shard, deal, lay_out
+from linkage.hub.planning import candidates_wanted, plan_comparison, weight_of
 
 __all__ = ["LEVELS", "TAILS", "Candidates", "compare", "cut_distances", "examine", "gather", "plan_comparison"]
 
-MOST = 20_000_000
-"""Candidates that can be kept: some 300 bytes each while they are weighed."""
-
-_SAMPLE = 6_000_000  # unlike pairs that are enough for the deepest cut
-_OWN = 4_000  # partners of a record's own source that are enough to know how common its values are
-_PER_RECORD, _UP_TO, _AT_LEAST = 100, 40_000, 5  # candidates a record, in files up to so many records, and in any
-_TIED = 3.0  # times as many pairs at the threshold as were wanted: they tie there
 _CHUNK = 250_000  # left rows of a shard when one machine does them all: bounds what is held at once
 
 
@@ -62,6 +56,10 @@ class Candidates:
         float64, shape (sources, sources): linkable pairs of the design, upper triangle.
     unlike_pairs
         Unlike pairs of the design.
+    comparison
+        How they were compared: ``mode``, exact or blocked, and ``reason``; ``keys``, ``key_bits``; the share of the
+        matches expected to be among the candidates, and the share found of those that the pilot knows;
+        ``pairs_scored``, and ``pairs_skipped`` of records that are all but identical in masses.
     """
 
     left: NDArray[np.int64]
@@ -76,133 +74,27 @@ class Candidates:
     unlike_counts: NDArray[np.float64]
     pairs: NDArray[np.float64]
     unlike_pairs: float
+    comparison: dict[str, Any]
 
 
-def compare(encoded: Encoded, *, seed: int = 0) -> Candidates:
+def compare(encoded: Encoded, *, seed: int = 0, budget: float = BUDGET, recall: float = RECALL) -> Candidates:
     """Compare records on this machine and keep the pairs that look alike: plan, examine, gather.
 
     Parameters
     ----------
     seed
-        Of the samples of unlike pairs that are taken where there are more than are needed.
+        Of all samples.
+    budget, recall
+        Pairs up to which all are compared, and the share of the matches that shall be found beyond.
 
     Raises
     ------
     LinkError
         There is no pair that could be linked, or next to nothing tells the records apart.
     """
-    plan = plan_comparison(encoded, seed=seed)
+    plan = plan_comparison(encoded, seed=seed, budget=budget, recall=recall)
     shards = deal(encoded, plan, 1 + plan.rows // _CHUNK)
     return gather(encoded, plan, [examine(encoded, plan, shard) for shard in shards])
-
-
-def plan_comparison(encoded: Encoded, *, seed: int = 0, most: int = MOST) -> Plan:
-    """Decide how the pairs are to be compared: the levels of distance, the samples and the threshold.
-
-    Parameters
-    ----------
-    seed
-        Of all samples.
-    most
-        Candidates that may be kept.
-
-    Raises
-    ------
-    LinkError
-        ``nothing-to-link``: there is no pair that could be linked.
-    """
-    rng = np.random.default_rng(seed)
-    number = len(encoded.sources)
-    sizes = np.bincount(encoded.source, minlength=number).astype(float)
-    pairs = np.triu(np.outer(sizes, sizes), 1) + np.diag(np.where(encoded.deduplicated, 0, sizes * (sizes - 1) / 2))
-    if pairs.sum() == 0:
-        raise LinkError("there is no pair of records to compare", reason="nothing-to-link")
-    own, starts, unlike = _own_sample(encoded, rng)
-    left, right = _unlike_sample(encoded, rng)
-    threads = get_num_threads()
-    histogram = count_distances(encoded.words, encoded.width, encoded.classes, encoded.strata, left, right, threads)
-    level_of, unlike_counts = cut_levels(histogram)
-    wanted = min(_per_record(len(encoded.source)) * len(encoded.source), most / 4) / max(pairs.sum(), unlike)
-    threshold = _threshold(encoded, _weight_of(level_of, unlike_counts), wanted, rng)
-    return Plan(
-        rows=len(encoded.record),
-        seed=seed,
-        level_of=level_of,
-        unlike_counts=unlike_counts,
-        threshold=np.array(threshold, np.float32),
-        own=own,
-        own_starts=starts,
-        pairs=pairs,
-        unlike_pairs=unlike,
-        most=most,
-    )
-
-
-def _per_record(records: int) -> float:
-    """Candidates a record: fewer in large files, in which the weighing of the candidates would cost the most."""
-    return float(max(_AT_LEAST, _PER_RECORD * min(1.0, (_UP_TO / records) ** 0.75)))
-
-
-def _own_sample(encoded: Encoded, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64], float]:
-    """Draw records of each source with which all of its records are compared; say how many unlike pairs that makes."""
-    bounds = np.searchsorted(encoded.source[encoded.record], np.arange(len(encoded.sources) + 1))
-    own: list[NDArray[np.int64]] = []
-    unlike = 0.0
-    for s, single in enumerate(encoded.deduplicated):
-        record = encoded.record[bounds[s] : bounds[s + 1]]
-        records = np.unique(record)
-        size = min(len(records), _OWN)
-        own.append(bounds[s] + np.flatnonzero(np.isin(record, rng.choice(records, size, replace=False))))
-        if single:
-            unlike += size * (size - 1) / 2 + size * (len(records) - size)
-    return np.concatenate(own), np.cumsum([0, *map(len, own)]), unlike
-
-
-def _unlike_sample(encoded: Encoded, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw pairs that cannot match: within sources without repeats, else any (of which next to none match)."""
-    mains = np.flatnonzero(np.diff(encoded.record, prepend=-1))
-    of = encoded.source[encoded.record[mains]]
-    groups = [mains[of == s] for s in range(len(encoded.sources)) if encoded.deduplicated[s]]
-    groups = [group for group in groups if len(group) > 1] or [mains]
-    sizes = np.array([len(group) * (len(group) - 1) / 2 for group in groups])
-    left, right = [], []
-    for group, size in zip(groups, sizes, strict=True):
-        share = int(min(size, np.ceil(_SAMPLE * size / sizes.sum())))
-        if share == size:
-            a, b = np.triu_indices(len(group), 1)
-        else:
-            a = rng.integers(0, len(group), share)
-            b = (a + rng.integers(1, len(group), share)) % len(group)
-        left.append(group[a])
-        right.append(group[b])
-    return np.concatenate(left), np.concatenate(right)
-
-
-def _weight_of(level_of: NDArray[np.uint8], unlike_counts: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the weight of each distance: float32 (filters, strata, bits + 1)."""
-    weight = -np.log(tail_share(unlike_counts))
-    return np.take_along_axis(weight, level_of.astype(np.int64), axis=2).astype(np.float32)
-
-
-def _threshold(encoded: Encoded, weight_of: NDArray[np.float32], wanted: float, rng: np.random.Generator) -> np.float32:
-    """Return the score that the wanted share of random linkable pairs reach; a mass of pairs that tie stays below."""
-    if wanted >= 1:
-        return np.float32(-1)
-    spans = row_spans(encoded)
-    rows = np.flatnonzero(spans[:, 1] > spans[:, 0])
-    reach = spans[rows, 1] - spans[rows, 0]
-    left = rng.choice(rows, 500_000, p=reach / reach.sum())
-    right = spans[left, 0] + (rng.random(len(left)) * (spans[left, 1] - spans[left, 0])).astype(np.int64)
-    distances = pair_distances(encoded.words, encoded.width, left, right)
-    total = np.zeros(len(left), np.float32)
-    for number in range(distances.shape[1]):
-        stratum = encoded.strata[number, encoded.classes[left, number], encoded.classes[right, number]]
-        there = stratum != MISSING
-        total[there] += weight_of[number, stratum[there], distances[there, number]]
-    wanted = min(0.5, wanted)
-    threshold = np.float32(np.quantile(total, 1 - wanted, method="lower"))
-    tied = (total >= threshold).mean() > _TIED * max(wanted, 1 / len(total))
-    return np.nextafter(threshold, np.float32(np.inf)) if tied else threshold
 
 
 def examine(encoded: Encoded, plan: Plan, shard: Shard) -> Found:
@@ -215,25 +107,60 @@ def examine(encoded: Encoded, plan: Plan, shard: Shard) -> Found:
     """
     layout = lay_out(encoded, plan)
     threads = get_num_threads()
-    share = (shard.last - shard.first) / plan.rows
-    capacity = int(2 * _per_record(len(encoded.source)) * len(encoded.source) * share / threads) + 100_000
-    while True:
-        *parts, kept, counts = emit_candidates(
-            encoded.words, encoded.width, encoded.classes, encoded.strata,
-            plan.level_of, _weight_of(plan.level_of, plan.unlike_counts), plan.threshold[()],
-            layout.spans, plan.own, layout.own_spans, encoded.record, layout.sampled, shard.first, shard.last,
-            capacity, threads,
-        )  # fmt: skip
-        _refuse_masses(int(kept.sum()), plan)
-        if kept.max() <= capacity:
-            break
-        capacity = int(kept.max())
-    left, right, levels, strata = (
-        np.concatenate([part[thread, : kept[thread]] for thread in range(threads)]) for part in parts
+    share = (shard.last - shard.first) / (
+        plan.rows if plan.blocking is None or shard.kind == "rows" else len(plan.blocking.line)
     )
+    capacity = int(2 * candidates_wanted(len(encoded.source)) * share / threads) + 100_000
+    while True:
+        if shard.kind == "keys" and plan.blocking is not None:
+            result, most_kept = _examine_keys(encoded, plan, plan.blocking, shard, capacity, threads)
+        else:
+            result, most_kept = _examine_rows(encoded, plan, shard, layout, capacity, threads)
+        if most_kept <= capacity:
+            return result
+        capacity = most_kept
+
+
+def _examine_rows(
+    encoded: Encoded, plan: Plan, shard: Shard, layout: Layout, capacity: int, threads: int
+) -> tuple[Found, int]:
+    found = emit_candidates(
+        encoded.words, encoded.width, encoded.classes, encoded.strata,
+        plan.level_of, weight_of(plan.level_of, plan.unlike_counts), np.float32(plan.threshold),
+        layout.spans, plan.own, layout.own_spans, encoded.known[encoded.record], layout.sampled,
+        shard.first, shard.last, capacity, threads,
+    )  # fmt: skip
+    kept, counts = found[4], found[5]
+    _refuse_masses(int(kept.sum()), plan)
     by_level = np.zeros((*counts.shape[:2], LEVELS), np.uint16)
     by_level[:, :, : counts.shape[2]] = counts
-    return Found("rows", shard.first, shard.last, left, right, levels, strata, by_level)
+    left, right, levels, strata = (_joined(part, kept) for part in found[:4])
+    parted, none = np.zeros(len(left), np.uint8), np.zeros(0)
+    result = Found("rows", shard.first, shard.last, left, right, levels, strata, parted, by_level, none, none)
+    return result, int(kept.max())
+
+
+def _examine_keys(
+    encoded: Encoded, plan: Plan, blocking: Blocking, shard: Shard, capacity: int, threads: int
+) -> tuple[Found, int]:
+    rows = Rows(
+        encoded.words, encoded.width, encoded.classes, encoded.strata, encoded.record,
+        encoded.known[encoded.record], encoded.source[encoded.record].astype(np.int64), encoded.deduplicated,
+        watched(len(encoded.source), blocking.seed)[encoded.record],
+        plan.level_of, weight_of(plan.level_of, plan.unlike_counts), np.float32(plan.threshold),
+    )  # fmt: skip
+    found = collide(rows, blocking.keys(), shard.first, shard.last, capacity=capacity, most=plan.most, threads=threads)
+    _refuse_masses(int(found.kept.sum()), plan)
+    left, right, levels, strata, parted = (_joined(part, found.kept) for part in found[:5])
+    none = np.zeros((0, len(plan.level_of), LEVELS), np.uint16)
+    here = slice(shard.first, shard.last)
+    skipped, scored = found.skipped[here], found.scored[here]
+    result = Found("keys", shard.first, shard.last, left, right, levels, strata, parted, none, skipped, scored)
+    return result, int(found.kept.max())
+
+
+def _joined(part: NDArray[Any], kept: NDArray[np.int64]) -> NDArray[Any]:
+    return np.concatenate([own[:count] for own, count in zip(part, kept.tolist(), strict=True)])
 
 
 def _refuse_masses(candidates: int, plan: Plan) -> None:
@@ -254,11 +181,11 @@ def gather(encoded: Encoded, plan: Plan, founds: Iterable[Found]) -> Candidates:
         ``shards-missing``: not every shard was examined once; or ``indistinguishable-records``.
     """
     parts = sorted(founds, key=lambda found: (found.kind, found.first))
-    edges = [0, *(part.last for part in parts)]
-    if edges[-1] != plan.rows or any(part.first != edge for part, edge in zip(parts, edges, strict=False)):
-        raise LinkError("not every shard was examined once", reason="shards-missing", hint="examine what is missing")
-    i, j = (np.concatenate([getattr(part, side) for part in parts]) for side in ("left", "right"))
-    levels, strata = (np.concatenate([getattr(part, name) for part in parts]) for name in ("levels", "strata"))
+    _require_all(parts, plan)
+    i, j, levels, strata, parted = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("left", "right", "levels", "strata", "parted")
+    )
     _refuse_masses(len(i), plan)
     if not len(i):
         raise LinkError(
@@ -269,29 +196,81 @@ def gather(encoded: Encoded, plan: Plan, founds: Iterable[Found]) -> Candidates:
     score = _score(levels, strata, plan)
     a, b = encoded.record[i], encoded.record[j]
     a, b = np.minimum(a, b), np.maximum(a, b)
-    order = _best_first(a * len(encoded.source) + b, score, i, j)
+    order = _best_first(a * len(encoded.source) + b, score, i, j, parted)
     first = (np.diff(a[order], prepend=-1) != 0) | (np.diff(b[order], prepend=-1) != 0)
     keep = order[first & (a[order] != b[order])]
-    a, b, i, j, levels = a[keep], b[keep], i[keep], j[keep], levels[keep]
+    a, b, i, j, levels, strata = a[keep], b[keep], i[keep], j[keep], levels[keep], strata[keep]
     linkable = (encoded.source[a] != encoded.source[b]) | ~encoded.deduplicated[encoded.source[a]]
     sampled = np.zeros(plan.rows, np.int64)
     sampled[plan.own] = 1
+    same = encoded.source[a] == encoded.source[b]
+    own = np.where(same & (encoded.known[a] != encoded.known[b]), sampled[i] + sampled[j], 0)
+    within = same & (sampled[i] + sampled[j] > 0)
     return Candidates(
         left=a,
         right=b,
         levels=levels,
-        strata=strata[keep],
-        commonness=_commonness(
-            [part.counts for part in parts], i, j, levels, np.where(linkable, 0, sampled[i] + sampled[j])
+        strata=strata,
+        commonness=np.where(
+            _sure(encoded)[encoded.source[np.array([a, b])]].all(axis=0)[:, None],
+            _commonness([part.counts for part in parts if part.kind == "rows"], i, j, levels, own),
+            0.0,
         ),
         chance=np.log(encoded.variants[a] * encoded.variants[b]),
         score=score[keep],
         linkable=linkable,
-        reach=np.ones(len(a)),
+        reach=np.where(within, 1.0, _reach(encoded, plan, i, j, strata) * 0.5 ** parted[keep]),
         unlike_counts=plan.unlike_counts,
         pairs=plan.pairs,
         unlike_pairs=plan.unlike_pairs,
+        comparison=_describe(encoded, plan, parts, a * len(encoded.source) + b),
     )
+
+
+def _require_all(parts: list[Found], plan: Plan) -> None:
+    for kind, size in (("rows", plan.rows), ("keys", 0 if plan.blocking is None else len(plan.blocking.line))):
+        own = [part for part in parts if part.kind == kind]
+        edges = [0, *(part.last for part in own)]
+        if edges[-1] != size or any(part.first != edge for part, edge in zip(own, edges, strict=False)):
+            raise LinkError(
+                "not every shard was examined once", reason="shards-missing", hint="examine what is missing"
+            )
+
+
+def _reach(
+    encoded: Encoded, plan: Plan, i: NDArray[np.int32], j: NDArray[np.int32], strata: NDArray[np.uint8]
+) -> NDArray[np.float64]:
+    """Return how likely the comparison was to find each pair."""
+    if plan.blocking is None:
+        return np.ones(len(i))
+    blocking = plan.blocking
+    by_line = np.bincount(blocking.line, minlength=encoded.words.shape[1] // 8)
+    miss = log_miss(blocking.bits, blocking.bound, by_line, encoded.width)
+    distances = pair_distances(encoded.words, encoded.width, i.astype(np.int64), j.astype(np.int64))
+    # A pair that was found can be found, however unlikely that was: the weight of its kind must stay finite.
+    return np.maximum(share_reached(miss, distances, strata != MISSING), 1e-6)
+
+
+def _describe(encoded: Encoded, plan: Plan, parts: list[Found], found: NDArray[np.int64]) -> dict[str, Any]:
+    """Say how the pairs were compared; ``found`` are the candidates as numbers, ascending."""
+    if plan.blocking is None or plan.pilot is None:
+        return {"mode": "exact", "reason": plan.reason, "expected_candidate_recall": 1.0}
+    a, b = encoded.record[plan.pilot.left], encoded.record[plan.pilot.right]
+    pair = np.minimum(a, b) * len(encoded.source) + np.maximum(a, b)
+    there = found[np.minimum(np.searchsorted(found, pair), len(found) - 1)] == pair
+    matches = float(plan.pilot.weight.sum())
+    by_key = [part for part in parts if part.kind == "keys"]
+    return {
+        "mode": "blocked",
+        "reason": plan.reason,
+        "keys": len(plan.blocking.line),
+        "key_bits": plan.blocking.bits,
+        "expected_candidate_recall": round(plan.blocking.expected, 4),
+        "measured_candidate_recall": round(float(plan.pilot.weight[there].sum()) / matches, 4) if matches else None,
+        "pilot_matches": round(matches, 1),
+        "pairs_scored": float(sum(part.scored.sum() for part in by_key)),
+        "pairs_skipped": float(max(part.skipped.max(initial=0) for part in by_key)),
+    }
 
 
 def _score(levels: NDArray[np.uint8], strata: NDArray[np.uint8], plan: Plan) -> NDArray[np.float64]:
@@ -304,7 +283,11 @@ def _score(levels: NDArray[np.uint8], strata: NDArray[np.uint8], plan: Plan) -> 
 
 
 def _best_first(
-    pair: NDArray[np.int64], score: NDArray[np.float64], i: NDArray[np.int32], j: NDArray[np.int32]
+    pair: NDArray[np.int64],
+    score: NDArray[np.float64],
+    i: NDArray[np.int32],
+    j: NDArray[np.int32],
+    parted: NDArray[np.uint8],
 ) -> NDArray[np.intp]:
     """Sort by pair of records, the best pair of variants first; of equals the one of the earliest rows."""
     order = np.argsort(pair)
@@ -312,8 +295,15 @@ def _best_first(
     again = np.diff(pair[order]) == 0
     tied = np.flatnonzero(np.append(again, False) | np.append(False, again))
     among = order[tied]
-    order[tied] = among[np.lexsort((j[among], i[among], -score[among], pair[among]))]
+    order[tied] = among[np.lexsort((parted[among], j[among], i[among], -score[among], pair[among]))]
     return order
+
+
+def _sure(encoded: Encoded) -> NDArray[np.bool_]:
+    """Tell by source whether its records' near neighbours are known to be other people."""
+    repeated = np.bincount(encoded.known)[encoded.known] > 1
+    some = np.bincount(encoded.source[repeated], minlength=len(encoded.sources)) > 0
+    return encoded.deduplicated | some
 
 
 def _commonness(

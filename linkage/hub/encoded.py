@@ -43,6 +43,9 @@ class Encoded:
         bool, shape (sources,): whether a source has no repeats.
     labels
         Frame (source, pseudonym), one row a record.
+    known
+        int64, shape (records,): equal numbers are one person, as far as is known before the comparison. Records of
+        one person are not taken for unlike, nor for sharing a common value.
     """
 
     words: NDArray[np.uint64]
@@ -55,6 +58,7 @@ class Encoded:
     sources: tuple[str, ...]
     deduplicated: NDArray[np.bool_]
     labels: pl.DataFrame
+    known: NDArray[np.int64]
 
 
 def stack(encodings: dict[str, pl.DataFrame], spec: LinkageSpec, deduplicated: dict[str, bool]) -> Encoded:
@@ -95,6 +99,7 @@ def stack(encodings: dict[str, pl.DataFrame], spec: LinkageSpec, deduplicated: d
         labels=pl.DataFrame(
             {"source": pl.Series(sources, dtype=pl.String)[source[mains]], "pseudonym": rows["pseudonym"].filter(mains)}
         ),
+        known=np.arange(int(mains.sum())),
     )
 
 

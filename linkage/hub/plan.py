@@ -7,7 +7,7 @@ Plans and findings are kept as NumPy archives without pickled objects.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from linkage.errors import LinkError
 from linkage.exchange.files import atomic_write
+from linkage.hub.block import Blocking, Pilot
 from linkage.hub.encoded import Encoded
 
 __all__ = ["Found", "Layout", "Plan", "Shard", "deal", "lay_out", "load_found", "load_plan", "save_found", "save_plan"]
@@ -44,6 +45,13 @@ class Plan:
         Unlike pairs that are compared.
     most
         Candidates that may be kept; more of them are refused.
+    blocking
+        The keys on which collisions are looked for; None where all pairs are compared.
+    pilot
+        The records by which it was decided, and by which what the keys find is measured; None within the budget.
+    reason
+        Why all pairs are compared, or not: ``within-budget``, ``beyond-budget``, ``recall-not-reached`` (all are
+        compared, beyond the budget, or else the best keys that can be afforded are used).
     """
 
     rows: int
@@ -56,13 +64,16 @@ class Plan:
     pairs: NDArray[np.float64]
     unlike_pairs: float
     most: int
+    blocking: Blocking | None
+    pilot: Pilot | None
+    reason: str
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A part of a comparison: the left rows from ``first`` to ``last``."""
+    """A part of a comparison: the left rows, or the keys, from ``first`` to ``last``."""
 
-    kind: Literal["rows"]
+    kind: Literal["rows", "keys"]
     first: int
     last: int
 
@@ -79,8 +90,12 @@ class Found:
         int32, shape (pairs,): rows.
     levels, strata
         uint8, shape (pairs, filters).
+    parted
+        uint8, shape (pairs,): bits of the random number by which the crowd was parted that the pair was found in.
     counts
-        uint16, shape (last - first, filters, LEVELS): sampled rows of the row's own source by level.
+        uint16, shape (last - first, filters, LEVELS): sampled rows of the row's own source by level; none by key.
+    skipped, scored
+        float64, shape (last - first,): by key, pairs of crowds not compared, and pairs whose filters were compared.
     """
 
     kind: str
@@ -90,7 +105,10 @@ class Found:
     right: NDArray[np.int32]
     levels: NDArray[np.uint8]
     strata: NDArray[np.uint8]
+    parted: NDArray[np.uint8]
     counts: NDArray[np.uint16]
+    skipped: NDArray[np.float64]
+    scored: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -117,7 +135,8 @@ def lay_out(encoded: Encoded, plan: Plan) -> Layout:
     sampled = np.zeros(rows, np.bool_)
     sampled[plan.own] = True
     own_spans = np.column_stack([plan.own_starts[source], plan.own_starts[source + 1]])
-    return Layout(row_spans(encoded), own_spans, sampled)
+    spans = row_spans(encoded) if plan.blocking is None else np.zeros((rows, 2), np.int64)
+    return Layout(spans, own_spans, sampled)
 
 
 def row_spans(encoded: Encoded) -> NDArray[np.int64]:
@@ -131,12 +150,19 @@ def row_spans(encoded: Encoded) -> NDArray[np.int64]:
 
 
 def deal(encoded: Encoded, plan: Plan, number: int) -> list[Shard]:
-    """Cut the comparison into about so many shards of about the same work."""
+    """Cut the comparison into about so many shards of about the same work, two at least where keys are used."""
     layout = lay_out(encoded, plan)
+    if plan.blocking is not None:
+        keys = len(plan.blocking.line)
+        parts = min(max(1, round(0.75 * number)), keys)
+        edges = np.linspace(0, keys, parts + 1).astype(int).tolist()
+        by_key = [Shard("keys", first, last) for first, last in pairwise(edges)]
+        number = max(1, number - parts)
     work = np.cumsum(np.ptp(layout.spans, axis=1) + np.ptp(layout.own_spans, axis=1) + 1)
     cuts = np.searchsorted(work, np.linspace(0, work[-1], number + 1)[1:-1]).tolist()
     edges = sorted({0, *cuts, plan.rows})
-    return [Shard("rows", first, last) for first, last in pairwise(edges)]
+    by_row = [Shard("rows", first, last) for first, last in pairwise(edges)]
+    return by_row if plan.blocking is None else by_row + by_key
 
 
 def save_plan(plan: Plan, path: Path) -> None:
@@ -171,10 +197,21 @@ def load_found(path: Path) -> Found:
     return Found(**_load(path, Found))
 
 
+_NESTED = {"blocking": Blocking, "pilot": Pilot}
+
+
 def _save(content: Plan | Found, path: Path) -> None:
-    parts = {field.name: getattr(content, field.name) for field in fields(content)}
-    arrays = {name: part for name, part in parts.items() if isinstance(part, np.ndarray)}
-    plain = {name: part for name, part in parts.items() if name not in arrays}
+    arrays: dict[str, NDArray[Any]] = {}
+    plain: dict[str, Any] = {}
+    parts = [(field.name, getattr(content, field.name)) for field in fields(content)]
+    while parts:
+        name, part = parts.pop()
+        if is_dataclass(part):
+            parts += [(f"{name}.{field.name}", getattr(part, field.name)) for field in fields(part)]
+        elif isinstance(part, np.ndarray):
+            arrays[name] = part
+        else:
+            plain[name] = part
     with atomic_write(path, private=True) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, plain=np.array(json.dumps(plain)), **arrays)
 
@@ -184,6 +221,10 @@ def _load(path: Path, kind: type[Plan] | type[Found]) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as archive:
             parts: dict[str, Any] = {name: archive[name] for name in archive.files if name != "plain"}
             parts.update(json.loads(str(archive["plain"])))
+        for name, inner in _NESTED.items():
+            own = {key.partition(".")[2]: parts.pop(key) for key in list(parts) if key.startswith(f"{name}.")}
+            if own:
+                parts[name] = inner(**own)
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise LinkError(f"{path}: not a readable {kind.__name__.lower()}", reason="unreadable") from error
     if set(parts) != {field.name for field in fields(kind)}:

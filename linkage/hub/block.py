@@ -1,0 +1,348 @@
+"""Beyond the budget of pairs: which keys to look for collisions on, and what that will find.
+
+Random records, compared with all others (the *pilot*), show at which distances the likely matches lie; the sample of
+unlike pairs shows how many others will collide. From both follow, for every length of key and every bound on the
+sketch, how many keys are needed for the asked share of the matches (the *recall*), and at what cost. The cheapest
+wins. No label is used: which of the pilot's best pairs are likely matches follows from how good the second best are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import get_num_threads
+from numpy.typing import NDArray
+from scipy.special import bdtr
+
+from linkage.hub.collisions import CROWD_BITS, KEY_BYTES, LINE, Keys, survey
+from linkage.hub.encoded import Encoded
+from linkage.hub.kernels import MISSING, pair_distances
+
+__all__ = ["BUDGET", "RECALL", "Blocking", "Pilot", "choose_keys", "log_miss", "share_reached", "take_pilot", "watched"]
+
+BUDGET = 2e9
+"""Pairs up to which all are compared; beyond, a blocking may cost ten times as much if it takes that to find enough."""
+RECALL = 0.99
+"""Share of the matches that the blocking shall find."""
+
+_AFFORDABLE = 10.0  # budgets that may be spent where one does not suffice
+_BETTER, _SPARE = (0.999, 0.998, 0.995), 0.5  # recalls beyond the asked one that are worth half a budget
+_WATCHED = 0.5  # share of the records whose pairs within a source are sought, as unlike pairs
+_PILOT, _FEWEST, _PILOT_PAIRS = 400, 100, 3e8  # records of the pilot at most and at least, and its pairs
+_TIED = 3.0  # times as many pairs at the threshold as were wanted: they tie there
+_STEP = 0.25  # width of a bin of scores
+_TURNS = 5  # in which matches and the scores of what is none make each other clear
+_ENOUGH = 20.0  # matches in the pilot that say where matches lie
+_ASSUMED = (0.05, 0.10, 0.15, 0.20, 0.25)  # share of bits in which matches differ, if there are fewer
+_BITS, _BOUNDS = range(10, 23), (36, 40, 44, 48)  # lengths of key and bounds on the sketch that are tried
+_MOST_KEYS = 4_000
+# What the steps cost, in comparisons of a pair of rows of 64 words. Measured; only their ratios matter.
+_ROW, _VALUE, _MEETING, _SCORING = 10.0, 16.0, 1.0, 200.0
+_SAMPLE = 65_536  # rows by which heavy values are known
+_HEAVY, _OVER = 512, 16  # rows of a heavy value: so many, and so many times the average
+_CROWD, _CROWD_PART = 1_024, 64  # rows of a crowd, and of a part of it
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """Random records compared with all.
+
+    Attributes
+    ----------
+    counts
+        int64, shape (bins,): pairs by score, in steps of a quarter.
+    left, right
+        int64, shape (pairs,): rows of the best pairs.
+    weight
+        float64, shape (pairs,): how likely each is a match.
+    """
+
+    counts: NDArray[np.int64]
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    weight: Floats
+
+    def threshold(self, wanted: float) -> float:
+        """Return the score, to a quarter, that the wanted share of pairs reach; a mass that ties stays below."""
+        beyond = np.cumsum(self.counts[::-1])[::-1] / max(int(self.counts.sum()), 1)
+        place = int(np.flatnonzero(beyond >= min(wanted, 0.5)).max())
+        return float(place + (beyond[place] > _TIED * wanted)) * _STEP
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """Keys on which collisions are looked for, see :mod:`linkage.hub.collisions`.
+
+    Attributes
+    ----------
+    places, line, bits, bound, heavy, crowds, crowd_bits
+        As in :class:`linkage.hub.collisions.Keys`.
+    seed
+        Of the random number by which crowds are parted, and of the records that are watched.
+    expected
+        Share of the matches that collide on at least one key, expected from the pilot's.
+    """
+
+    places: NDArray[np.uint8]
+    line: NDArray[np.int64]
+    bits: int
+    bound: int
+    heavy: NDArray[np.uint64]
+    crowds: NDArray[np.uint64]
+    crowd_bits: NDArray[np.uint8]
+    seed: int
+    expected: float
+
+    def keys(self) -> Keys:
+        """Return the keys as the compiled search wants them."""
+        found = (self.heavy, self.crowds, self.crowd_bits)
+        return Keys(self.places, self.line, self.bits, self.bound, *found, np.uint64(self.seed))
+
+
+def watched(records: int, seed: int) -> NDArray[np.bool_]:
+    """Return the records whose pairs within a source are sought, where both are among them: bool (records,)."""
+    some: NDArray[np.bool_] = np.random.default_rng(seed).random(records) < _WATCHED
+    return some
+
+
+def take_pilot(
+    encoded: Encoded, mains: NDArray[np.int64], weight_of: NDArray[np.float32], rng: np.random.Generator
+) -> Pilot:
+    """Compare random records, of the rows ``mains``, with all that they may be linked to."""
+    rows = len(encoded.record)
+    source = encoded.source[encoded.record].astype(np.int64)
+    size = min(len(mains), max(_FEWEST, min(_PILOT, int(_PILOT_PAIRS / rows))))
+    chosen = np.sort(rng.choice(mains, size, replace=False))
+    bins = int(np.ceil(weight_of.max(axis=(1, 2)).sum() / _STEP)) + 1
+    counts, best, partner = survey(
+        encoded.words, encoded.width, encoded.classes, encoded.strata, weight_of, encoded.record, source,
+        encoded.deduplicated, chosen, _STEP, bins, get_num_threads(),
+    )  # fmt: skip
+    place, other = np.nonzero(partner >= 0)
+    order = np.argsort(-best[place, other, 0], kind="stable")
+    place, other = place[order], other[order]
+    weight = _likely(best[place, other, 0].astype(float), best[place, other, 1].astype(float))
+    return Pilot(counts, chosen[place], partner[place, other], weight)
+
+
+def _likely(first: Floats, second: Floats) -> Floats:
+    """Tell how likely each record's best pair is a match.
+
+    Where the best is a match, the second best is the best of the false ones: that is how good those are. How many
+    records have no match follows from the best pairs that are no better than usual for false ones. What is more likely
+    false than a match would not be linked if it were found, and counts as none.
+
+    Parameters
+    ----------
+    first, second
+        float64, shape (pairs,): scores of the best and the second best pair with a source, by descending ``first``.
+    """
+    order = np.argsort(second)
+    likely = np.ones(len(first))
+    for _ in range(_TURNS):
+        below = np.append(0.0, np.cumsum(likely[order])) / max(likely.sum(), 1e-9)
+        better = 1 - below[np.searchsorted(second[order], first, side="left")]
+        usual = second[order][min(int(np.searchsorted(below[1:], 0.5)), len(order) - 1)]
+        without = min(float(len(first)), 2.0 * (first <= usual).sum())
+        likely = 1 - _never_falling(np.diff(without * better, prepend=0.0))
+        likely = np.where(likely > 0.5, np.minimum(likely, 1.0), 0.0)
+    return likely
+
+
+def _never_falling(values: Floats) -> Floats:
+    """Isotonic regression by pooling adjacent violators (Ayer et al. 1955)."""
+    levels: list[list[float]] = []
+    for value in values.tolist():
+        levels.append([value, 1.0])
+        while len(levels) > 1 and levels[-2][0] > levels[-1][0]:
+            last, before = levels.pop(), levels.pop()
+            size = last[1] + before[1]
+            levels.append([(last[0] * last[1] + before[0] * before[1]) / size, size])
+    return np.repeat([value for value, _ in levels], [int(size) for _, size in levels])
+
+
+def log_miss(bits: int, bound: int, keys_by_line: NDArray[np.int64], width: int) -> Floats:
+    """Return the log of the chance that a pair collides on no key of a filter, by distance: (filters, bits + 1).
+
+    The keys of a line share its sketch: they fail together where it is not close. Lines are independent.
+
+    Parameters
+    ----------
+    keys_by_line
+        Shape (lines,): keys of each line, filter after filter.
+    width
+        Words a filter.
+    """
+    size = width * 64
+    apart = np.arange(size + 1) / size
+    agree = np.exp(bits * np.log1p(-np.minimum(apart, 1 - 1e-12)))
+    near = bdtr(bound, (LINE - KEY_BYTES) * 8, apart)
+    by_filter = keys_by_line.reshape(-1, width * 8 // LINE)
+    missed = near * (1 - np.exp(by_filter[:, :, None] * np.log1p(-np.minimum(agree, 1 - 1e-12))))
+    total: Floats = np.log1p(-np.minimum(missed, 1 - 1e-12)).sum(axis=1)
+    return total
+
+
+def share_reached(miss: Floats, distances: NDArray[np.int32], there: NDArray[np.bool_]) -> Floats:
+    """Return how likely pairs are to collide on a key, from their distances in the filters that are there."""
+    total = np.zeros(len(distances))
+    for number in range(distances.shape[1]):
+        total += np.where(there[:, number], miss[number, distances[:, number]], 0.0)
+    return -np.expm1(total)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    bits: int
+    bound: int
+    lines: NDArray[np.int64]  # keys of each line, filter after filter
+    recall: float
+    cost: float  # in comparisons of a pair
+
+
+@dataclass(frozen=True)
+class _Matches:
+    """Where matches lie, and unlike pairs."""
+
+    distances: NDArray[np.int32]  # (matches, filters)
+    there: NDArray[np.bool_]  # (matches, filters)
+    weight: Floats  # (matches,)
+    unlike: Floats  # (filters, bits + 1) share of unlike pairs
+    pairs: float
+    rows: int
+    width: int
+
+    @property
+    def lines(self) -> int:
+        return self.width * 8 // LINE
+
+
+def choose_keys(
+    encoded: Encoded,
+    pilot: Pilot,
+    histogram: NDArray[np.int64],
+    pairs: float,
+    *,
+    recall: float,
+    budget: float,
+    seed: int,
+) -> tuple[Blocking | None, str]:
+    """Choose the cheapest keys that find the asked share of the matches, or more of them where that is cheap.
+
+    Parameters
+    ----------
+    histogram
+        int64, shape (filters, strata, bits + 1): distances of unlike pairs.
+    pairs
+        Linkable pairs.
+
+    Returns
+    -------
+    Blocking | None
+        None where comparing all pairs costs less, or is the only affordable way to find enough.
+    reason
+        ``beyond-budget`` or ``recall-not-reached``.
+    """
+    matches = _known_matches(encoded, pilot, histogram, pairs)
+    most = max(recall, *_BETTER)
+    paths = [_path(matches, bits, bound, most, _AFFORDABLE * budget) for bits in _BITS for bound in _BOUNDS]
+    best, reason = max((path[-1] for path in paths), key=lambda choice: choice.recall), "recall-not-reached"
+    for wanted, limit in [*((better, _SPARE * budget) for better in _BETTER if better > recall), (recall, np.inf)]:
+        firsts = [next((choice for choice in path if choice.recall >= wanted), None) for path in paths]
+        good = [choice for choice in firsts if choice is not None and choice.cost <= limit]
+        if good:
+            best, reason = min(good, key=lambda choice: choice.cost), "beyond-budget"
+            break
+    if pairs <= (best.cost if best.recall >= recall else _AFFORDABLE * budget):
+        return None, reason
+    return _deal_keys(encoded, best, seed), reason
+
+
+def _known_matches(encoded: Encoded, pilot: Pilot, histogram: NDArray[np.int64], pairs: float) -> _Matches:
+    filters, size = encoded.classes.shape[1], encoded.width * 64
+    likely = pilot.weight > 0
+    left, right, weight = pilot.left[likely], pilot.right[likely], pilot.weight[likely]
+    distances = pair_distances(encoded.words, encoded.width, left, right)
+    there = encoded.strata[np.arange(filters), encoded.classes[left], encoded.classes[right]] != MISSING
+    if weight.sum() < _ENOUGH:
+        assumed = np.round(np.outer(_ASSUMED, np.full(filters, size))).astype(np.int32)
+        distances, there = np.concatenate([distances, assumed]), np.concatenate([there, assumed > 0])
+        weight = np.append(weight, np.full(len(assumed), (_ENOUGH - weight.sum()) / len(assumed)))
+    unlike = histogram.sum(axis=1) / np.maximum(histogram.sum(axis=(1, 2)), 1)[:, None]
+    return _Matches(distances, there, weight, unlike, pairs, len(encoded.record), encoded.width)
+
+
+def _path(matches: _Matches, bits: int, bound: int, recall: float, limit: float) -> list[_Choice]:
+    """Deal keys to the filter that gains the most for its cost, until enough is found or the cost is too high."""
+    filters, lines, size = len(matches.unlike), matches.lines, matches.width * 64
+    sketch = (LINE - KEY_BYTES) * 8
+    apart = np.arange(size + 1) / size
+    meeting = (matches.unlike * (1 - apart) ** bits).sum(axis=1)
+    scoring = (matches.unlike * (1 - apart) ** bits * bdtr(bound, sketch, apart)).sum(axis=1)
+    met = matches.pairs * (1 + _WATCHED**2)
+    cost_of = lines * (_ROW * matches.rows + _VALUE * 2.0**bits + met * (_MEETING * meeting + _SCORING * scoring))
+    agree = (1 - matches.distances / size) ** bits
+    near = bdtr(bound, sketch, matches.distances / size) * matches.there
+    counts, cost, reached = np.zeros(filters, np.int64), 0.0, 0.0
+    misses = np.ones_like(agree)
+    path: list[_Choice] = []
+    while not path or (reached < recall and cost < limit and counts.sum() * lines < _MOST_KEYS):
+        steps = np.maximum(1, counts // 8)
+        new = (1 - near * (1 - (1 - agree) ** (counts + steps))) ** lines
+        all_miss = misses.prod(axis=1)
+        gain = matches.weight @ (all_miss[:, None] * (1 - new / np.maximum(misses, 1e-300)))
+        number = int(np.argmax(gain / (steps * cost_of)))
+        counts[number] += steps[number]
+        cost += float(steps[number] * cost_of[number])
+        misses[:, number] = new[:, number]
+        reached = float(matches.weight @ (1 - misses.prod(axis=1)) / matches.weight.sum())
+        path.append(_Choice(bits, bound, np.repeat(counts, lines), reached, cost))
+    return path
+
+
+def _deal_keys(encoded: Encoded, choice: _Choice, seed: int) -> Blocking:
+    """Draw the bytes of each key, no byte of a line again before all were used, and find the heavy values."""
+    rng = np.random.default_rng(seed)
+    used = (choice.bits + 7) // 8
+    places: list[NDArray[np.int64]] = []
+    for count in choice.lines.tolist():
+        dealt = 0
+        while dealt < count:
+            order = rng.permutation(KEY_BYTES)
+            starts = range(0, KEY_BYTES - used + 1, used)[: count - dealt]
+            places += [np.take(order, range(start, start + used + 2), mode="wrap") for start in starts]
+            dealt += len(starts)
+    line = np.repeat(np.arange(len(choice.lines)), choice.lines).astype(np.int64)
+    chosen = np.array(places, np.uint8).reshape(-1, used + 2)
+    rows = np.sort(rng.choice(len(encoded.record), min(len(encoded.record), _SAMPLE), replace=False))
+    heavy, crowds, crowd_bits = _find_heavy(encoded, rows, chosen, line, choice.bits)
+    return Blocking(chosen, line, choice.bits, choice.bound, heavy, crowds, crowd_bits, seed, choice.recall)
+
+
+def _find_heavy(
+    encoded: Encoded, rows: NDArray[np.int64], places: NDArray[np.uint8], line: NDArray[np.int64], bits: int
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint8]]:
+    """Find, in a sample of the rows, the values of keys that too many share, and the crowds among them."""
+    times = len(encoded.record) / len(rows)
+    limit = max(_HEAVY, _OVER * len(encoded.record) / 2**bits) / times
+    sample = encoded.words[rows].view(np.uint8)
+    heavy: list[int] = []
+    crowds: dict[int, int] = {}
+    for number in range(len(line)):
+        taken = sample[:, line[number] * LINE + places[number].astype(np.int64)].astype(np.int64)
+        value = (taken[:, :-2] << 8 * np.arange(taken.shape[1] - 2)).sum(axis=1) & (1 << bits) - 1
+        values = np.flatnonzero(np.bincount(value, minlength=1 << bits) > limit)
+        if not len(values):
+            continue
+        code = number << 40 | value[np.isin(value, values)] << 16
+        heavy += np.unique(code).tolist()
+        further = (taken[:, -2] | taken[:, -1] << 8)[np.isin(value, values)]
+        codes, counts = np.unique(code | further, return_counts=True)
+        large = counts * times > _CROWD
+        parts = np.ceil(np.log2(counts[large] * times / _CROWD_PART)).astype(int)
+        crowds.update(zip(codes[large].tolist(), np.minimum(parts, CROWD_BITS).tolist(), strict=True))
+    found = np.array(sorted(crowds), np.uint64)
+    return np.array(heavy, np.uint64), found, np.array([crowds[code] for code in found.tolist()], np.uint8)

@@ -1,0 +1,212 @@
+"""Plan a comparison: all pairs or keys, the levels of distance, the samples, and the threshold.
+
+Levels are cut at tail quantiles of pairs that cannot match: pairs within a source that has no repeats. The same
+pairs give u, the chance of each level among unlike pairs, by filter and stratum.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import get_num_threads
+from numpy.typing import NDArray
+
+from linkage.errors import LinkError
+from linkage.hub.block import BUDGET, RECALL, Blocking, choose_keys, take_pilot, watched
+from linkage.hub.encoded import Encoded
+from linkage.hub.kernels import MISSING, count_distances, pair_distances
+from linkage.hub.levels import cut_levels, tail_share
+from linkage.hub.plan import Plan, row_spans
+
+__all__ = ["MOST", "candidates_wanted", "plan_comparison", "weight_of"]
+
+MOST = 20_000_000
+"""Candidates that can be kept: some 300 bytes each while they are weighed."""
+
+_SAMPLE = 6_000_000  # unlike pairs that are enough for the deepest cut
+_MIXED, _ALIKE = 4, 8  # words of a filter by which identical ones are known, and rows of a mass that count
+_RUN = 512  # rows one after the other whose partners are, too
+_FEWEST_OWN = 200  # the same where there are so many records that each further one is dear
+_OWN = 4_000  # partners of a record's own source that are enough to know how common its values are
+_PER_RECORD, _UP_TO, _AT_LEAST = 100, 40_000, 5  # candidates a record, in files up to so many records, and in any
+_TIED = 3.0  # times as many pairs at the threshold as were wanted: they tie there
+
+
+def plan_comparison(
+    encoded: Encoded, *, seed: int = 0, budget: float = BUDGET, recall: float = RECALL, most: int = MOST
+) -> Plan:
+    """Decide how the pairs are to be compared: all or by keys, the levels of distance, the samples, the threshold.
+
+    Parameters
+    ----------
+    seed
+        Of all samples.
+    budget
+        Pairs up to which all are compared. Beyond, keys are used if they cost less; ten budgets are never exceeded.
+    recall
+        Share of the matches that the keys shall find.
+    most
+        Candidates that may be kept.
+
+    Raises
+    ------
+    LinkError
+        ``nothing-to-link``: there is no pair that could be linked.
+    """
+    rng = np.random.default_rng(seed)
+    number = len(encoded.sources)
+    sizes = np.bincount(encoded.source, minlength=number).astype(float)
+    pairs = np.triu(np.outer(sizes, sizes), 1) + np.diag(np.where(encoded.deduplicated, 0, sizes * (sizes - 1) / 2))
+    if pairs.sum() == 0:
+        raise LinkError("there is no pair of records to compare", reason="nothing-to-link")
+    within = pairs.sum() <= budget
+    most_own = _OWN if within else max(_FEWEST_OWN, min(_OWN, int(budget / 8 / len(encoded.record))))
+    own, starts, unlike = _own_sample(encoded, most_own, rng)
+    mains = distinct_rows(encoded)
+    left, right = _unlike_sample(encoded, mains, rng)
+    threads = get_num_threads()
+    histogram = count_distances(encoded.words, encoded.width, encoded.classes, encoded.strata, left, right, threads)
+    level_of, unlike_counts = cut_levels(histogram)
+    weights = weight_of(level_of, unlike_counts)
+    records = len(encoded.source)
+    wanted = min(candidates_wanted(records), most / 4) / max(pairs.sum(), unlike)
+    blocking, pilot, reason = None, None, "within-budget"
+    if within:
+        threshold = _threshold(encoded, weights, wanted, rng)
+    else:
+        pilot = take_pilot(encoded, mains, weights, rng)
+        threshold = np.float32(pilot.threshold(wanted))
+        further = int(rng.integers(2**62))
+        blocking, reason = choose_keys(
+            encoded, pilot, histogram, float(pairs.sum()), recall=recall, budget=budget, seed=further
+        )
+    return Plan(
+        rows=len(encoded.record),
+        seed=seed,
+        level_of=level_of,
+        unlike_counts=unlike_counts,
+        threshold=np.array(threshold, np.float32),
+        own=own,
+        own_starts=starts,
+        pairs=pairs,
+        unlike_pairs=unlike if blocking is None else _unlike_pairs(encoded, own, blocking),
+        most=most,
+        blocking=blocking,
+        pilot=pilot,
+        reason=reason,
+    )
+
+
+def candidates_wanted(records: int) -> float:
+    """Candidates to look for: fewer a record in large files, in which weighing them would cost the most."""
+    return float(records * max(_AT_LEAST, _PER_RECORD * min(1.0, (_UP_TO / records) ** 0.75)))
+
+
+def weight_of(level_of: NDArray[np.uint8], unlike_counts: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the weight of each distance: float32 (filters, strata, bits + 1)."""
+    weight = -np.log(tail_share(unlike_counts))
+    return np.take_along_axis(weight, level_of.astype(np.int64), axis=2).astype(np.float32)
+
+
+def _own_sample(
+    encoded: Encoded, most: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64], float]:
+    """Draw records of each source with which all of its records are compared; say how many unlike pairs that makes."""
+    bounds = np.searchsorted(encoded.source[encoded.record], np.arange(len(encoded.sources) + 1))
+    own: list[NDArray[np.int64]] = []
+    unlike = 0.0
+    for s, single in enumerate(encoded.deduplicated):
+        record = encoded.record[bounds[s] : bounds[s + 1]]
+        records = _one_a_person(np.unique(record), encoded.known)
+        size = min(len(records), most)
+        own.append(bounds[s] + np.flatnonzero(np.isin(record, rng.choice(records, size, replace=False))))
+        if single:
+            unlike += size * (size - 1) / 2 + size * (len(records) - size)
+    return np.concatenate(own), np.cumsum([0, *map(len, own)]), unlike
+
+
+def _one_a_person(records: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return of each person known the first record."""
+    first: NDArray[np.int64] = records[np.unique(known[records], return_index=True)[1]]
+    return first
+
+
+def _unlike_pairs(encoded: Encoded, own: NDArray[np.int64], blocking: Blocking) -> float:
+    """Count the unlike pairs that are sought: with a sampled record, or between two watched ones."""
+    sampled = np.zeros(len(encoded.source), np.bool_)
+    sampled[encoded.record[own]] = True
+    seen = watched(len(encoded.source), blocking.seed)
+    total = 0.0
+    for s in np.flatnonzero(encoded.deduplicated):
+        here = encoded.source == s
+        size, some, both = (float(part.sum()) for part in (here, here & sampled, here & sampled & seen))
+        many = float((here & seen).sum())
+        total += some * (some - 1) / 2 + some * (size - some)
+        total += many * (many - 1) / 2 - both * (both - 1) / 2 - both * (many - both)
+    return total
+
+
+def distinct_rows(encoded: Encoded) -> NDArray[np.int64]:
+    """Return the main rows, ascending, of masses that are identical only a few by source: they would hide the rest."""
+    mains = np.flatnonzero(np.diff(encoded.record, prepend=-1))
+    mixed = np.zeros(len(mains), np.uint64)
+    for word in range(0, encoded.words.shape[1], encoded.width // _MIXED):
+        mixed = mixed * np.uint64(0x9E3779B97F4A7C15) + encoded.words[mains, word]
+    mixed += encoded.source[encoded.record[mains]].astype(np.uint64)
+    order = np.argsort(mixed, kind="stable")
+    new = np.append(True, np.diff(mixed[order]) != 0)
+    place = np.arange(len(order)) - np.flatnonzero(new)[np.cumsum(new) - 1]
+    kept: NDArray[np.int64] = np.sort(mains[order[place < _ALIKE]])
+    return kept
+
+
+def _unlike_sample(
+    encoded: Encoded, mains: NDArray[np.int64], rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw pairs that cannot match: within sources without repeats, else any (of which next to none match).
+
+    Parameters
+    ----------
+    mains
+        Rows to draw from, ascending.
+    """
+    of = encoded.source[encoded.record[mains]]
+    groups = [mains[of == s] for s in range(len(encoded.sources)) if encoded.deduplicated[s]]
+    groups = [group for group in groups if len(group) > 1] or [mains]
+    groups = [group[np.unique(encoded.known[encoded.record[group]], return_index=True)[1]] for group in groups]
+    sizes = np.array([len(group) * (len(group) - 1) / 2 for group in groups])
+    left, right = [], []
+    for group, size in zip(groups, sizes, strict=True):
+        share = int(min(size, np.ceil(_SAMPLE * size / sizes.sum())))
+        if share == size:
+            a, b = np.triu_indices(len(group), 1)
+        else:
+            # Runs of neighbours against runs of others, at random: rows far apart in memory cost more than all else.
+            run = min(_RUN, len(group))
+            starts = rng.integers(0, len(group), -(-share // run))
+            a = (starts[:, None] + np.arange(run)).ravel()[:share] % len(group)
+            shifts = rng.integers(1, len(group), len(starts))
+            b = (a + np.repeat(shifts, run)[:share]) % len(group)
+        left.append(group[a])
+        right.append(group[b])
+    return np.concatenate(left), np.concatenate(right)
+
+
+def _threshold(encoded: Encoded, weight_of: NDArray[np.float32], wanted: float, rng: np.random.Generator) -> np.float32:
+    """Return the score that the wanted share of random linkable pairs reach; a mass of pairs that tie stays below."""
+    if wanted >= 1:
+        return np.float32(-1)
+    spans = row_spans(encoded)
+    rows = np.flatnonzero(spans[:, 1] > spans[:, 0])
+    reach = spans[rows, 1] - spans[rows, 0]
+    left = rng.choice(rows, 500_000, p=reach / reach.sum())
+    right = spans[left, 0] + (rng.random(len(left)) * (spans[left, 1] - spans[left, 0])).astype(np.int64)
+    distances = pair_distances(encoded.words, encoded.width, left, right)
+    total = np.zeros(len(left), np.float32)
+    for number in range(distances.shape[1]):
+        stratum = encoded.strata[number, encoded.classes[left, number], encoded.classes[right, number]]
+        there = stratum != MISSING
+        total[there] += weight_of[number, stratum[there], distances[there, number]]
+    wanted = min(0.5, wanted)
+    threshold = np.float32(np.quantile(total, 1 - wanted, method="lower"))
+    tied = (total >= threshold).mean() > _TIED * max(wanted, 1 / len(total))
+    return np.nextafter(threshold, np.float32(np.inf)) if tied else threshold
