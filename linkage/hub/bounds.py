@@ -14,10 +14,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LINES", "Bound", "bound_scores"]
+__all__ = ["MISSING", "Bound", "bound_scores"]
 
 MISSING = 255
-LINES = 3
 _FAR = np.float32(-1e9)  # moves a distance so far out that only the flat part of the bound is left
 
 
@@ -28,7 +27,7 @@ class Bound:
     Attributes
     ----------
     lines
-        float32, shape (filters, 1 + 2 * LINES): flat, then a height and a slope a line.
+        float32, shape (filters, 1 + 2 * lines): flat, then a height and a slope a line.
     shifts
         float32, shape (filters, classes, classes): by the two records' presence masks.
     floor
@@ -57,12 +56,17 @@ def bound_scores(weight_of: NDArray[np.float32], strata: NDArray[np.uint8], thre
     least = np.minimum(weight.min(axis=(1, 2)), np.where(missing, 0.0, np.inf))
     # A filter that weighs more than the others could take away again lets the pair pass: no need to tell by how much.
     cap = np.maximum(threshold - (least.sum() - least), least)
-    lines = np.zeros((filters, 1 + 2 * LINES), np.float32)
+    # One filter alone passes or not by one distance; more of them make up for one another.
+    number_of_lines = 1 if filters == 1 else 3
+    lines = np.zeros((filters, 1 + 2 * number_of_lines), np.float32)
     shifts = np.zeros(strata.shape, np.float32)
     for number in range(filters):
         weights = np.minimum(weight[number], cap[number])
         # No stratum may need moving for what its far distances weigh, nor a missing filter, which weighs nothing.
-        lines[number] = _lines(weights[0], max(weights[:, -1].max(), 0.0 if missing[number] else -np.inf))
+        low = max(weights[:, -1].max(), 0.0 if missing[number] else -np.inf)
+        if filters == 1:
+            weights[weights < cap[number]] = low
+        lines[number] = _lines(weights[0], low, number_of_lines)
         shift = np.array([_shift(lines[number], row) for row in weights])
         lines[number, 0] = max([lines[number, 0], *(row.max() for row in weights[np.isnan(shift)])])
         shift = np.where(np.isnan(shift), _FAR, shift)
@@ -73,17 +77,21 @@ def bound_scores(weight_of: NDArray[np.float32], strata: NDArray[np.uint8], thre
     return Bound(lines, shifts, np.float32(threshold - error - 1e-6))
 
 
-def _lines(weights: NDArray[np.float64], low: float) -> NDArray[np.float32]:
+def _lines(weights: NDArray[np.float64], low: float, number: int) -> NDArray[np.float32]:
     """Cover the first stratum, which is that of most pairs: chords between weights evenly spaced in their roots."""
     curve = np.maximum.accumulate(weights[::-1])[::-1]
     high = max(low, curve[0])
-    goals = low + (high - low) * (np.arange(LINES, 0, -1) / LINES) ** 2
+    # Short of the very top, which rare weights reach slowly or only at no distance.
+    goals = low + (high - low) * np.minimum((np.arange(number, 0, -1) / number) ** 2, 0.97)
     ends = [int((curve >= min(goal, curve[0])).sum()) - 1 for goal in goals] + [int((curve > low).sum())]
-    result, slope = [low], np.inf
-    for near, far in pairwise(ends):
-        part = np.arange(near, max(near, min(far, len(curve) - 1)) + 1)
-        # A line steeper than the one before it would lie far above that one's part.
-        slope = min(slope, max((curve[near] - curve[part[-1]]) / max(far - near, 1), (high - low) / len(curve), 1e-3))
+    parts = [np.arange(near, max(near, min(far, len(curve) - 1)) + 1) for near, far in pairwise(ends)]
+    slopes = [max((curve[part[0]] - curve[part[-1]]) / max(len(part) - 1, 1), 1e-3) for part in parts]
+    # A line steeper than one nearer in would lie far above that one's part: the furthest part may be but a step.
+    slopes[-1] = min(slopes[-2:])
+    slopes = np.maximum.accumulate(slopes[::-1])[::-1].tolist()
+    slopes[0] = max(slopes[0], (high - low) / len(curve))
+    result = [low]
+    for part, slope in zip(parts, slopes, strict=True):
         result += [float((curve[part] + slope * part).max()), slope]
     return np.array(result, np.float32)
 

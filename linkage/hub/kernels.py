@@ -22,7 +22,7 @@ from linkage.hub.tiles import COARSE, GROUP, LEFT, TILE, first_bit, hopeful, pop
 
 __all__ = ["MISSING", "count_distances", "emit_candidates", "pair_distances"]
 
-_ROWS = 512  # left-hand rows that share the packing of a right-hand tile: their words fit the second-level cache
+_BYTES = 2**19  # of left-hand rows that share the packing of a right-hand tile: they stay in the second-level cache
 
 
 class _Records(NamedTuple):
@@ -222,7 +222,8 @@ def _compare_all(  # type: ignore[no-untyped-def]
     filters = records.words.shape[1] // width
     counts = np.zeros((last - first, filters, number_of_levels), np.int32)
     every = np.arange(records.words.shape[0])
-    size = min(_ROWS, max((last - first) // (8 * threads), LEFT) // LEFT * LEFT)
+    size = max(_BYTES // (8 * records.words.shape[1]), 256)
+    size = min(size, max((last - first) // (8 * threads), GROUP)) // GROUP * GROUP
     blocks = (last - first + size - 1) // size
     for turn in prange(blocks):
         # Early rows have the most right sides: fold the range, so that every thread gets long and short ones.

@@ -17,8 +17,6 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from linkage.hub.bounds import LINES
-
 __all__ = ["COARSE", "GROUP", "LEFT", "TILE", "first_bit", "hopeful", "popcount", "reach", "tile_distances"]
 
 TILE = 32
@@ -139,7 +137,7 @@ def hopeful(typingctx: Any, distances: Any, shifts: Any, kinds: Any, lines: Any,
     """Find the pairs whose bound (:class:`Bound`) is at least ``floor``, of LEFT rows of a group from place ``r`` on.
 
     ``distances`` int32 (filters, GROUP, TILE); ``shifts`` float32 (filters, classes, TILE); ``kinds`` uint8 (GROUP,
-    filters), the rows' classes; ``lines`` float32 (filters, 1 + 2 * LINES); ``masks`` uint32 (GROUP,), where each row's
+    filters), the rows' classes; ``lines`` float32 (filters, 1 + 2 * lines); ``masks`` uint32 (GROUP,), where each row's
     pairs are set down as bits.
     """
     vector = ir.VectorType(_SINGLE, TILE)
@@ -151,12 +149,12 @@ def hopeful(typingctx: Any, distances: Any, shifts: Any, kinds: Any, lines: Any,
         pointers = [_data(context, builder, signature.args[k], arguments[k]) for k in (0, 1, 2, 3, 6)]
         distances, shifts, kinds, lines, masks = pointers
         filters, classes = _shape(context, builder, signature.args[1], arguments[1])[:2]
-        totals = _zeros(builder, vector, LEFT)
+        numbers = _shape(context, builder, signature.args[3], arguments[3])[1]
+        totals, best, moved = (_zeros(builder, vector, LEFT) for _ in range(3))
         with cgutils.for_range(builder, filters) as loop:
             number = loop.index
-            part = builder.mul(number, _index(1 + 2 * LINES))
-            values = [builder.load(builder.gep(lines, [builder.add(part, _index(k))])) for k in range(1 + 2 * LINES)]
-            flat, *others = (_repeat(builder, value, TILE) for value in values)
+            part = builder.mul(number, numbers)
+            flat = _repeat(builder, builder.load(builder.gep(lines, [part])), TILE)
             for k in range(LEFT):
                 row = builder.add(arguments[5], _index(k))
                 kind = builder.load(builder.gep(kinds, [builder.add(builder.mul(row, filters), number)]))
@@ -164,12 +162,18 @@ def hopeful(typingctx: Any, distances: Any, shifts: Any, kinds: Any, lines: Any,
                 shift = _vector_at(builder, shifts, builder.mul(kind, _index(TILE)), _SINGLE, TILE)
                 place = builder.mul(builder.add(builder.mul(number, _index(GROUP)), row), _index(TILE))
                 counted = _vector_at(builder, distances, place, ir.IntType(32), TILE)
-                moved = builder.fsub(builder.sitofp(counted, vector), shift)
-                best = flat
-                for height, slope in zip(others[::2], others[1::2], strict=True):
-                    fall = builder.fmul(slope, moved, flags=("contract",))
-                    best = larger(builder, builder.fsub(height, fall, flags=("contract",)), best)
-                builder.store(builder.fadd(builder.load(totals[k]), best), totals[k])
+                builder.store(builder.fsub(builder.sitofp(counted, vector), shift), moved[k])
+                builder.store(flat, best[k])
+            with cgutils.for_range_slice(builder, _index(1), numbers, _index(2), _INDEX) as (line, _):
+                at = builder.add(part, line)
+                height = _repeat(builder, builder.load(builder.gep(lines, [at])), TILE)
+                slope = _repeat(builder, builder.load(builder.gep(lines, [builder.add(at, _index(1))])), TILE)
+                for k in range(LEFT):
+                    fall = builder.fmul(slope, builder.load(moved[k]), flags=("contract",))
+                    value = builder.fsub(height, fall, flags=("contract",))
+                    builder.store(larger(builder, value, builder.load(best[k])), best[k])
+            for k in range(LEFT):
+                builder.store(builder.fadd(builder.load(totals[k]), builder.load(best[k])), totals[k])
         least = _repeat(builder, arguments[4], TILE)
         for k in range(LEFT):
             reached = builder.fcmp_ordered(">=", builder.load(totals[k]), least)
