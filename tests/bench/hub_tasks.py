@@ -118,7 +118,7 @@ def link_population(folder: str, records: int, repeats: int) -> dict[str, Any]:
         started = time.perf_counter()
         linked = link_sources(encodings, spec)
         seconds.append(time.perf_counter() - started)
-    quality = {name: linked.quality.get(name) for name in _QUALITY}
+    quality = _quality(linked)
     names = sum(len(frame) for frame in encodings.values())
     return {"records": 2 * records, "names": names, "seconds": statistics.median(seconds), **quality}
 
@@ -151,9 +151,15 @@ def link_encodings(prefix: str, spec: str) -> dict[str, Any]:
     encodings = {file.stem: pl.read_parquet(file) for file in files}
     linked = link_sources(encodings, chosen)
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
-    quality = {name: linked.quality.get(name) for name in _QUALITY}
+    quality = _quality(linked)
     records = len(linked.persons)
     return {"records": records, "seconds": seconds, "cpu_seconds": cpu_seconds, **quality, **_judged(linked, prefix)}
+
+
+def _quality(linked: Linked) -> dict[str, Any]:
+    """Return what the linkage says of how its candidates were found."""
+    said = {**linked.quality, **linked.quality.get("comparison", {})}
+    return {name: said.get(name) for name in _QUALITY}
 
 
 def _judged(linked: Linked, prefix: str) -> dict[str, float]:

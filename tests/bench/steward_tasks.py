@@ -23,7 +23,6 @@ from linkage.exchange import (
     new_serial,
     seal_batch,
 )
-from linkage.lab.accuracy import TestKey
 from linkage.steward.encode import encode
 from linkage.steward.fingerprint import fingerprint
 from linkage.steward.submit import encode_persons
@@ -32,12 +31,19 @@ _SEED = 1
 _PARTIES = ("sender*", "hub*", "analysis*")
 
 
+class _Key:
+    """The key of :class:`linkage.lab.accuracy.TestKey`, without the engine that its module loads."""
+
+    def derive(self, *, spec_digest: str, purpose: str, field: str = "") -> bytes:
+        return hashlib.sha256(f"test key {_SEED}\0{spec_digest}\0{purpose}\0{field}".encode()).digest()
+
+
 def encode_set(file: str, spec: str) -> dict[str, Any]:
     """Encode a file of records in standard form; ``cpu_seconds`` cover the encoding alone, data in memory."""
     chosen, frame = load_spec(spec), pl.read_parquet(file)
     labels = frame["id"].cast(pl.String).to_list()
     wall, cpu = time.perf_counter(), time.process_time()
-    encode(frame, chosen, TestKey(_SEED), labels=labels, padding_key=bytes(32))
+    encode(frame, chosen, _Key(), labels=labels, padding_key=bytes(32))
     cpu_seconds = time.process_time() - cpu
     found = {"records": len(frame), "filters": len(chosen.filters), "seconds": time.perf_counter() - wall}
     return {**found, "cpu_seconds": cpu_seconds, "rate": len(frame) / cpu_seconds}
@@ -50,7 +56,7 @@ def encode_sources(file: str, spec: str, out: str) -> dict[str, Any]:
     frame = frame.with_columns(pseudonym=pl.Series(hidden)).sort("pseudonym")
     started, records = time.perf_counter(), {}
     for (source,), part in frame.group_by("source", maintain_order=True):
-        filters = encode(part, chosen, TestKey(_SEED), labels=part["pseudonym"].to_list(), padding_key=bytes(32))
+        filters = encode(part, chosen, _Key(), labels=part["pseudonym"].to_list(), padding_key=bytes(32))
         encodings = pl.DataFrame([part["pseudonym"], pl.Series("variant", [0], pl.UInt8).new_from_index(0, len(part))])
         encodings.hstack(filters).write_parquet(f"{out}-{source}.parquet", compression="uncompressed")
         records[str(source)] = len(part)
