@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,56 +42,80 @@ def calibrate(
     height : float64 (candidates,): log of the height of the candidate's source pair over that within sources
     """
     linkable = problem.linkable
-    # Without a source free of repeats, all pairs stand in for unlike ones: next to none of them match.
+    # Without a source free of repeats, all pairs stand in for unlike ones, as far as they are not taken for matches;
+    # these are then so many of the best that the tail is not read among them.
     some = bool(problem.unlike.any())
     compared, reference = (unlike_pairs, problem.unlike) if some else (problem.linkables.sum(), linkable)
-    unlike = np.sort(total[reference])[::-1]
-    share = min(0.05, max(4 * probability.sum() / problem.linkables.sum(), 20 * _LEAST / compared))
-    base = float(unlike[min(int(share * compared), len(unlike) - 1)])
-    beyond = unlike[unlike >= base]
-    edges, tail = _tail_of(beyond - base, len(beyond) / compared, float(total.max()) - base)
+    matches = float(probability.sum())
+    least = float(_LEAST) if some else max(_LEAST, matches)
+    best = np.flatnonzero(reference)[np.argsort(-total[reference])]
+    tail = _Tail(total[best], (1 / problem.reach[best]) * (1.0 if some else np.maximum(1 - probability[best], 1e-3)))
+    share = min(0.05, max(4 * matches / problem.linkables.sum(), 20 * least / compared))
+    base, edges, chance = tail.cut(share, compared, least, float(total.max()))
     # Nothing is known of what happens less than once in a thousand times as many pairs as were seen.
-    tail = np.maximum(tail, _RAREST / compared)
+    chance = np.maximum(chance, _RAREST / compared)
     levels = np.searchsorted(edges + base, total, side="right").astype(np.uint8)
     over = linkable & (total > base)
-    others = np.bincount(problem.pair_of[over], weights=1 - probability[over], minlength=len(problem.linkables))
-    usual = problem.linkables * tail[1:].sum()
+    unmatched = (1 - probability[over]) / problem.reach[over]
+    others = np.bincount(problem.pair_of[over], weights=unmatched, minlength=len(problem.linkables))
+    usual = problem.linkables * chance[1:].sum()
     overall = max(others.sum(), 1.0) / usual.sum()
     height = np.log((others + _POOL * overall) / (usual + _POOL))
-    return levels[:, None], tail[None, None], np.where(linkable & (levels > 0), height[problem.pair_of], 0.0)
+    return levels[:, None], chance[None, None], np.where(linkable & (levels > 0), height[problem.pair_of], 0.0)
 
 
-def _tail_of(beyond: Floats, share: float, reach: float) -> tuple[Floats, Floats]:
-    """Return the lower edges of levels 1, 2, ... and the share of unlike pairs at each level from 0 on.
+@dataclass(frozen=True)
+class _Tail:
+    """The sums of weights of unlike pairs, from the largest down, and how many pairs each of them stands for."""
 
-    Parameters
-    ----------
-    beyond
-        By how much unlike pairs exceed the base, descending.
-    share
-        Share of all unlike pairs that do.
-    reach
-        The largest excess of any pair.
-    """
-    count = len(beyond)
-    few, many = min(_LEAST, count), min(20 * _LEAST, count)
-    near, far = beyond[many - 1], beyond[few - 1]
-    # Maximum likelihood of an exponential law above `near`, everything above `far` censored there.
-    exposure = (np.minimum(beyond[:many], far) - near).sum()
-    # A log likelihood ratio falls off at pace 1 among unlike pairs, an overstated one more slowly, none faster.
-    rate = min(1.0, (many - few) / exposure) if exposure > 0 and many > few else 1.0
-    steps = np.arange(1 + int(np.ceil(3 * max(np.log10(count / few), 0)))) / 3
-    edges = np.unique(beyond[np.minimum((count / 10**steps).astype(int), count) - 1][1:])
-    edges = np.concatenate([[0.0], edges[(edges > 0) & (edges < far)]])
-    above = np.array([(beyond >= edge).sum() for edge in edges]) / count
-    further = far + np.arange(0, 40) * np.log(10) / 3 / rate
-    further = further[: 1 + int((further < reach).sum())]
-    edges = np.concatenate([edges, further])
-    above = np.concatenate([above, few / count * np.exp(-rate * (further - far))])
-    above = share * np.minimum.accumulate(above)
-    # Where weights tie, a level may hold no unlike pair: next to nothing keeps its weight finite.
-    tail = np.maximum(np.concatenate([above[:-1] - above[1:], above[-1:]]), share * 1e-15)
-    return edges, np.concatenate([[max(1 - tail.sum(), 1e-9)], tail])
+    total: Floats
+    count: Floats
+
+    def cut(self, share: float, compared: float, least: float, largest: float) -> tuple[float, Floats, Floats]:
+        """Cut the tail into levels.
+
+        Parameters
+        ----------
+        share
+            Share of all unlike pairs that lie above the lowest level.
+        compared
+            Unlike pairs in all.
+        least
+            Unlike pairs beyond which the tail is extrapolated.
+        largest
+            The largest sum of any pair.
+
+        Returns
+        -------
+        base : what sums exceed at level 1 and above
+        edges : lower edges of levels 1, 2, ... above the base
+        chance : share of unlike pairs at each level from 0 on
+        """
+        so_far = np.cumsum(self.count)
+        last = min(int(np.searchsorted(so_far, share * compared)), len(so_far) - 1)
+        base = float(self.total[last])
+        beyond, count = self.total[: last + 1] - base, so_far[: last + 1]
+        whole = float(count[-1])
+        few, many = min(least, whole), min(20 * least, whole)
+        at_few, at_many = (int(np.searchsorted(count, number)) for number in (few, many * (1 - 1e-12)))
+        near, far = beyond[min(at_many, last)], beyond[min(at_few, last)]
+        # Maximum likelihood of an exponential law above `near`, everything above `far` censored there.
+        exposure = float((self.count[: at_many + 1] * (np.minimum(beyond[: at_many + 1], far) - near)).sum())
+        # A log likelihood ratio falls off at pace 1 among unlike pairs, an overstated one more slowly, none faster.
+        rate = min(1.0, (many - few) / exposure) if exposure > 0 and many > few else 1.0
+        steps = np.arange(1 + int(np.ceil(3 * max(np.log10(whole / few), 0)))) / 3
+        ranks = np.minimum(np.searchsorted(count, whole / 10**steps), last)
+        edges = np.unique(beyond[ranks][1:])
+        edges = np.concatenate([[0.0], edges[(edges > 0) & (edges < far)]])
+        above = np.concatenate([[0.0], count])[np.searchsorted(-beyond, -edges, side="right")] / whole
+        further = far + np.arange(0, 40) * np.log(10) / 3 / rate
+        further = further[: 1 + int((further < largest - base).sum())]
+        edges = np.concatenate([edges, further])
+        above = np.concatenate([above, few / whole * np.exp(-rate * (further - far))])
+        above = whole / compared * np.minimum.accumulate(above)
+        # Where weights tie, a level may hold no unlike pair: next to nothing keeps its weight finite.
+        chance = np.maximum(np.concatenate([above[:-1] - above[1:], above[-1:]]), above[0] * 1e-15)
+        return base, edges, np.concatenate([[max(1 - chance.sum(), 1e-9)], chance])
 
 
 def find_repeats(candidates: Candidates, levels: NDArray[np.uint8], m: Floats, u: Floats) -> NDArray[np.int64]:

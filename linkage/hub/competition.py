@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 
 _START = 0.05  # share of false pairs, judged by unlike pairs, up to which pairs start the estimation
 _GATE = 0.10  # the same share above which the data show no links at all
+_MANY = 50  # pairs a record, next to all of them unlike, from which the fall-off of unlike pairs is read
 _COMPETITORS = 10  # candidates a record, the best of all, among which the start and the gate are decided
 
 
@@ -30,6 +31,7 @@ class Problem:
 
     left: NDArray[np.int64]  # slots of all candidates in competition
     right: NDArray[np.int64]
+    records: int
     linkable: NDArray[np.bool_]
     unlike: NDArray[np.bool_]  # pairs of one source that are no repeats: the decoys
     repeats: NDArray[np.int64]  # (repeats,) the others of them, as places in the candidates
@@ -40,6 +42,7 @@ class Problem:
     linkables: Floats
     exclusive: NDArray[np.bool_]  # whether either side is free of repeats
     ratio: float  # linkable pairs for each unlike pair compared
+    reach: Floats  # how likely each candidate was to be found
 
 
 def pose(encoded: Encoded, candidates: Candidates, repeats: NDArray[np.int64], weight: Floats) -> Problem:
@@ -58,6 +61,7 @@ def pose(encoded: Encoded, candidates: Candidates, repeats: NDArray[np.int64], w
     return Problem(
         left=np.where(single[b], left * number + b, -1),
         right=np.where(single[a], right * number + a, -1),
+        records=len(source),
         linkable=candidates.linkable,
         unlike=unlike,
         repeats=repeats,
@@ -68,6 +72,7 @@ def pose(encoded: Encoded, candidates: Candidates, repeats: NDArray[np.int64], w
         linkables=candidates.pairs.ravel(),
         exclusive=np.logical_and.outer(single, single).ravel(),
         ratio=float(candidates.pairs.sum() / max(candidates.unlike_pairs, 1)),
+        reach=candidates.reach,
     )
 
 
@@ -99,15 +104,34 @@ def _false_shares(problem: Problem, score: Floats) -> tuple[NDArray[np.int64], F
 
     Unlike pairs are decoys: as many of them win as linkable pairs that do not match, in proportion to their number.
     """
-    most = _COMPETITORS * len(np.unique(problem.left))
+    most = _COMPETITORS * problem.records
     among = np.argpartition(-score, most)[:most] if len(score) > most else np.arange(len(score))
     among.sort()
     order = among[greedy_matching(score[among], problem.left[among], problem.right[among])]
     order = order[problem.linkable[order] | problem.unlike[order]]
     linkable = problem.linkable[order]
-    share = (np.cumsum(~linkable) * problem.ratio + 1) / np.maximum(np.cumsum(linkable), 1)
+    if problem.unlike.any():
+        false = np.cumsum(~linkable / problem.reach[order]) * problem.ratio
+    else:
+        false = _expected_unlike(problem, score, score[order])
+    share = (false + 1) / np.maximum(np.cumsum(linkable / problem.reach[order]), 1)
     share = np.minimum.accumulate(share[::-1])[::-1]
     return order[linkable], share[linkable]
+
+
+def _expected_unlike(problem: Problem, score: Floats, limit: Floats) -> Floats:
+    """Expect how many pairs reach a score by chance, where no pair is known to be unlike.
+
+    Pairs fall off exponentially where there are far more of them than there can be matches: from ten to a hundred for
+    each record. That is carried on to where the matches are.
+    """
+    best = np.argsort(-score)
+    count = np.cumsum(1 / problem.reach[best])
+    whole = min(_MANY * problem.records, float(count[-1]))
+    near, far = (score[best[min(int(np.searchsorted(count, n)), len(best) - 1)]] for n in (whole, whole / 10))
+    rate = min(1.0, np.log(10) / max(far - near, 1e-9))
+    result: Floats = whole / 10 * np.exp(-rate * np.maximum(limit - far, 0))
+    return result
 
 
 def start_pairs(problem: Problem, score: Floats) -> NDArray[np.int64]:

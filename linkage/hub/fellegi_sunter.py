@@ -50,6 +50,10 @@ class Fit:
         float64, shape (pairs,): posterior probability of a match.
     matches
         float64, shape (sources, sources): expected number of matching pairs, upper triangle.
+    odds
+        float64, shape (sources, sources): log odds of a match before a pair is compared, upper triangle.
+    far
+        Match weight of pairs that are no candidates.
     m, u
         float64, shape (filters, strata, LEVELS).
     rounds
@@ -65,6 +69,8 @@ class Fit:
     weight: Floats
     probability: Floats
     matches: Floats
+    odds: Floats
+    far: float
     m: Floats
     u: Floats
     rounds: int
@@ -96,19 +102,21 @@ def fit(encoded: Encoded, candidates: Candidates) -> Fit:
     fixed = -candidates.commonness.sum(axis=1) - candidates.chance
     start = start_pairs(problem, candidates.score)
     m = _learn_m(candidates.levels[start], candidates.strata[start], np.ones(len(start)), u)
-    rounds = 0
+    rounds, ranking = 0, candidates.score
     probability = np.zeros(len(candidates.score))
     probability[start] = 1.0
     for _ in range(_REFITS):
         total = _weights(candidates.levels, candidates.strata, m, u) + fixed
         levels, tail, height = calibrate(problem, candidates.unlike_pairs, total, probability)
-        found = _maximise(problem, levels, tail, -height, start_pairs(problem, total))
+        # Unlike pairs say what is chance; where there are none, the fall-off of the score, which is even in the bulk.
+        ranking = total if problem.unlike.any() else candidates.score
+        found = _maximise(problem, levels, tail, -height, start_pairs(problem, ranking))
         rounds += found.rounds
         probability = found.probability
         likely = np.flatnonzero(probability > 1e-4)
         m = _learn_m(candidates.levels[likely], candidates.strata[likely], probability[likely], u)
         problem = pose(encoded, candidates, find_repeats(candidates, levels, found.m, tail), total)
-    shown = links_shown(problem, total)
+    shown = links_shown(problem, ranking)
     pair = np.flatnonzero(problem.linkable)
     posterior, matches = probability[pair], found.matches
     if not shown:
@@ -119,6 +127,8 @@ def fit(encoded: Encoded, candidates: Candidates) -> Fit:
         weight=found.weight[pair],
         probability=posterior,
         matches=matches.reshape(number, number),
+        odds=np.log(_prior_odds(problem, found.matches)).reshape(number, number),
+        far=float(_log_ratio(found.m, tail)[0, 0, 0]),
         m=m,
         u=u,
         rounds=rounds,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,15 @@ from linkage.contract.spec import LinkageSpec
 from linkage.errors import LinkError
 from linkage.hub.cluster import cluster
 from linkage.hub.compare import Candidates, compare
+from linkage.hub.decide import decide
 from linkage.hub.encoded import Encoded, stack
 from linkage.hub.fellegi_sunter import Fit, fit
+from linkage.hub.partitions import DRAWS, Draws
 from linkage.hub.quality import assess
 
 __all__ = ["Linked", "link"]
+
+_AGAIN = 2  # times that sources with repeats are compared anew, with what is known of their repeats by then
 
 
 @dataclass(frozen=True)
@@ -29,9 +34,14 @@ class Linked:
     persons
         Frame (source, pseudonym, person): one row a record; person is UInt32, dense, from 0.
     quality
-        Aggregates that describe the linkage, see :func:`linkage.hub.quality.assess`.
+        Aggregates that describe the linkage, see :func:`linkage.hub.quality.assess`; ``comparison`` says how the
+        candidates were found, ``posterior`` how the draws were made, ``threshold`` from which probability on a
+        pair was a link.
+    draws
+        Partitions drawn from the posterior.
     left, right, probability
-        The weighed pairs of records by row of ``persons``, for evaluation in memory. They are never written.
+        The weighed pairs of records by row of ``persons``, and the probability under the posterior over partitions
+        that each is one person, for evaluation in memory. They are never written.
     repeats
         Pairs of records of one source, of shape (repeats, 2), found to be one person although the source says that it
         has no repeats.
@@ -39,6 +49,7 @@ class Linked:
 
     persons: pl.DataFrame
     quality: dict[str, Any]
+    draws: Draws
     left: NDArray[np.int64]
     right: NDArray[np.int64]
     probability: NDArray[np.float64]
@@ -46,7 +57,15 @@ class Linked:
 
 
 def link(
-    encodings: dict[str, pl.DataFrame], spec: LinkageSpec, *, repeats: frozenset[str] = frozenset(), seed: int = 0
+    encodings: dict[str, pl.DataFrame],
+    spec: LinkageSpec,
+    *,
+    repeats: frozenset[str] = frozenset(),
+    cost: float | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    comparer: Callable[[Encoded, int], Candidates] | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> Linked:
     """Link records of several sources into persons.
 
@@ -59,8 +78,17 @@ def link(
         The linkage spec that the encodings were made by.
     repeats
         Sources in which one person can have several records. All others give at most one record to a person.
+    cost
+        Cost of a false link in missed ones; by default pairs are linked so that F1 is expected to be the greatest.
+    draws
+        Partitions to draw from the posterior.
     seed
-        Of the samples of unlike pairs on large files.
+        Of all samples and draws.
+    comparer
+        Who compares the records, given the stacked encodings and a seed: by default this machine
+        (:func:`linkage.hub.compare.compare`).
+    progress
+        Called with a word on what is done now.
 
     Returns
     -------
@@ -69,32 +97,61 @@ def link(
     Raises
     ------
     LinkError
-        No records at all, or encodings that do not fit the spec.
+        No records at all, encodings that do not fit the spec, or a source with repeats that is not there.
     """
     filled = {source: frame for source, frame in encodings.items() if len(frame)}
     if not filled:
         raise LinkError("no source holds a record", reason="nothing-to-link")
+    if not repeats <= set(encodings):
+        raise LinkError(
+            "a source that is said to have repeats is not among the sources",
+            reason="unknown-source",
+            hint="sources are: " + ", ".join(sorted(encodings)),
+        )
+    say = progress or (lambda word: None)
+    say("reading")
     encoded = stack(filled, spec, {source: source not in repeats for source in filled})
-    if len(filled) == 1 and encoded.deduplicated.all():
-        return _apart(encoded)
-    candidates = compare(encoded, seed=seed)
-    fitted = fit(encoded, candidates)
-    return _linked(encoded, candidates, fitted)
+    if len(encoded.source) == 1 or (len(filled) == 1 and encoded.deduplicated.all()):
+        return _apart(encoded, draws)
+    turns = 1 if encoded.deduplicated.all() else 1 + _AGAIN
+    for turn in range(turns):
+        say("comparing" if turn == 0 else "comparing again, knowing repeats")
+        candidates = compare(encoded, seed=seed) if comparer is None else comparer(encoded, seed)
+        say("weighing")
+        fitted = fit(encoded, candidates)
+        if turn + 1 < turns:
+            if not fitted.shown:
+                break
+            encoded = replace(encoded, known=_persons(encoded, candidates, fitted))
+    say("drawing")
+    decision = decide(encoded, candidates, fitted, cost=cost, draws=draws, seed=seed)
+    fitted = replace(fitted, probability=decision.probability)
+    quality = assess(encoded, candidates, fitted, decision.person, draws=decision.draws, blocking=candidates.comparison)
+    return Linked(
+        persons=encoded.labels.with_columns(person=pl.Series(decision.person, dtype=pl.UInt32)),
+        quality=quality | {"threshold": round(decision.threshold, 4), "posterior": decision.diagnostics},
+        draws=decision.draws,
+        left=candidates.left[fitted.pair],
+        right=candidates.right[fitted.pair],
+        probability=decision.probability,
+        repeats=_repeats(candidates, fitted),
+    )
 
 
-def _linked(encoded: Encoded, candidates: Candidates, fitted: Fit) -> Linked:
-    left, right = candidates.left[fitted.pair], candidates.right[fitted.pair]
-    repeats = np.column_stack([candidates.left[fitted.repeats], candidates.right[fitted.repeats]])
-    person = cluster(left, right, fitted.probability, encoded.source, encoded.deduplicated, repeats)
-    persons = encoded.labels.with_columns(person=pl.Series(person, dtype=pl.UInt32))
-    return Linked(persons, assess(encoded, candidates, fitted, person), left, right, fitted.probability, repeats)
+def _persons(encoded: Encoded, candidates: Candidates, fitted: Fit) -> NDArray[np.int64]:
+    pairs = candidates.left[fitted.pair], candidates.right[fitted.pair], fitted.probability
+    return cluster(*pairs, encoded.source, encoded.deduplicated, _repeats(candidates, fitted))
 
 
-def _apart(encoded: Encoded) -> Linked:
-    """One source that has deduplicated itself: every record is a person."""
+def _repeats(candidates: Candidates, fitted: Fit) -> NDArray[np.int64]:
+    return np.column_stack([candidates.left[fitted.repeats], candidates.right[fitted.repeats]])
+
+
+def _apart(encoded: Encoded, draws: int) -> Linked:
+    """One record, or one source that has deduplicated itself: every record is a person."""
     number = len(encoded.source)
     persons = encoded.labels.with_columns(person=pl.int_range(number, dtype=pl.UInt32))
     quality = {"records": {encoded.sources[0]: number}, "persons": number, "person_sizes": {"1": number}, "links": 0}
-    return Linked(
-        persons, quality, np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 2), np.int64)
-    )
+    none = np.zeros(0, np.int64)
+    silent = Draws(none, np.zeros((draws, 0), np.uint32))
+    return Linked(persons, quality, silent, none, none, np.zeros(0), np.zeros((0, 2), np.int64))

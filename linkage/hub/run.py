@@ -165,6 +165,7 @@ def run(
             epoch=epoch,
             month=month,
             run_id=run_id,
+            draws=(linked.draws.record, linked.draws.person),
         )
         _write_ties(target / TIES, linked)
         sealed = file_digest(target / MAP)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linkage.contract import load_spec
-from linkage.hub.calibration import _tail_of
+from linkage.hub.calibration import _Tail
 from linkage.hub.compare import compare
 from linkage.hub.encoded import Encoded, stack
 from linkage.hub.fellegi_sunter import _never_falling, fit
@@ -83,12 +83,24 @@ def test_no_links_where_the_data_show_none(seed: int) -> None:
 def test_the_tail_goes_on_as_it_fell() -> None:
     rng = np.random.default_rng(1)
     beyond = np.sort(rng.exponential(2.0, 20_000))[::-1]
-    edges, share = _tail_of(beyond, 0.01, 60.0)
+    _, edges, share = _Tail(beyond, np.ones(20_000)).cut(0.01, 2e6, 30, 60.0)
     assert (np.diff(edges) > 0).all() and (share > 0).all()
     assert share.sum() == pytest.approx(1)
     tail = share[::-1].cumsum()[::-1][1:]
     deep = edges > 25
     assert np.allclose(np.log(tail[deep] / 0.01), -edges[deep] / 2, atol=2.5), "extrapolated at the pace of the law"
+
+
+def test_pairs_found_by_chance_stand_for_those_that_were_not() -> None:
+    rng = np.random.default_rng(3)
+    beyond = np.sort(rng.exponential(2.0, 200_000))[::-1]
+    reach = 1 / (1 + np.exp(-(beyond - 8)))
+    found = rng.random(len(beyond)) < reach
+    tails = []
+    for total, count in ((beyond, np.ones(len(beyond))), (beyond[found], 1 / reach[found])):
+        _, edges, share = _Tail(total, count).cut(0.01, 1e7, 30, 60.0)
+        tails.append(np.interp([10.0, 20.0, 30.0], edges, np.log(share[::-1].cumsum()[::-1][1:])))
+    assert np.allclose(*tails, atol=1)
 
 
 def test_a_few_repeats_do_not_bend_the_tail() -> None:
@@ -97,6 +109,6 @@ def test_a_few_repeats_do_not_bend_the_tail() -> None:
     with_repeats = np.sort(np.concatenate([np.full(6, 40.0), beyond]))[::-1]
     tails = []
     for sample in (beyond, with_repeats):
-        edges, share = _tail_of(sample, 0.01, 60.0)
+        _, edges, share = _Tail(sample, np.ones(len(sample))).cut(0.01, 100.0 * len(sample), 30, 60.0)
         tails.append(np.interp(20.0, edges, np.log(share[::-1].cumsum()[::-1][1:])))
     assert abs(tails[0] - tails[1]) < 2

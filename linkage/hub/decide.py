@@ -1,0 +1,163 @@
+"""From weighed pairs to persons: the decision, and the draws beside it.
+
+Which pairs become links is decided so that F1 is expected to be the greatest, or by the stated cost of a false link
+in missed ones; no similarity is picked by hand. Records found to be repeats of one another go as one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from linkage.errors import LinkError
+from linkage.hub.cluster import cluster
+from linkage.hub.compare import Candidates
+from linkage.hub.encoded import Encoded
+from linkage.hub.fellegi_sunter import Fit
+from linkage.hub.partitions import Draws, Question, posterior
+
+__all__ = ["Decision", "best_threshold", "decide", "open_records"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Persons, and how sure they are.
+
+    Attributes
+    ----------
+    person
+        int64, shape (records,): person of each record, dense, numbered by first record.
+    probability
+        float64, shape (pairs,): of each weighed pair of ``Fit.pair``, that it is one person, under the posterior over
+        partitions.
+    draws
+        Partitions drawn from that posterior.
+    threshold
+        Probability from which a pair is a link.
+    diagnostics
+        Of the posterior, see :class:`linkage.hub.partitions.Posterior`.
+    """
+
+    person: Ints
+    probability: Floats
+    draws: Draws
+    threshold: float
+    diagnostics: dict[str, Any]
+
+
+def best_threshold(probability: Floats, cost: float | None = None) -> float:
+    """Return the probability from which a link is worth making.
+
+    Parameters
+    ----------
+    probability
+        float64, shape (pairs,): calibrated.
+    cost
+        Cost of a false link in missed ones; by default F1 shall be expected to be the greatest. A pair of
+        probability p then gains if p is more than half of the F1 that is reached (Lipton, Elkan and Naryanaswamy 2014).
+
+    Raises
+    ------
+    LinkError
+        A cost that is not a positive number.
+    """
+    if cost is not None:
+        if not 0 < cost < float("inf"):
+            raise LinkError("the cost of a false link is not a positive number", reason="bad-cost")
+        return cost / (1 + cost)
+    descending = np.sort(probability)[::-1]
+    if not len(descending) or descending[0] <= 0:
+        return 0.5
+    reached = 2 * np.cumsum(descending) / (np.arange(1, len(descending) + 1) + descending.sum())
+    return float(reached.max() / 2)
+
+
+def decide(
+    encoded: Encoded, candidates: Candidates, fitted: Fit, *, cost: float | None, draws: int, seed: int
+) -> Decision:
+    """Make persons of records.
+
+    Parameters
+    ----------
+    cost
+        See :func:`best_threshold`.
+    draws
+        Partitions to draw.
+    seed
+        Of the draws.
+    """
+    left, right = candidates.left[fitted.pair], candidates.right[fitted.pair]
+    repeats = np.column_stack([candidates.left[fitted.repeats], candidates.right[fitted.repeats]])
+    threshold = best_threshold(fitted.probability, cost)
+    person = cluster(
+        left, right, fitted.probability, encoded.source, encoded.deduplicated, repeats, threshold=threshold
+    )
+    if not fitted.shown:
+        none = Draws(np.zeros(0, np.int64), np.zeros((draws, 0), np.uint32))
+        return Decision(person, fitted.probability, none, threshold, {})
+    unit = _units(len(person), repeats)
+    first = np.unique(unit, return_index=True)[1]
+    source = encoded.source[first].astype(np.int64)
+    question, place = _ask(encoded, fitted, source, unit[left], unit[right])
+    answer = posterior(question, draws=draws, seed=seed)
+    probability = answer.probability[place]
+    return Decision(
+        person, probability, open_records(person, first[answer.label[:, unit]]), threshold, answer.diagnostics
+    )
+
+
+def _units(records: int, repeats: Ints) -> Ints:
+    """Give every record a number, without gaps, repeats of one another the same."""
+    joined = coo_array((np.ones(len(repeats), np.int8), (repeats[:, 0], repeats[:, 1])), shape=(records, records))
+    component = connected_components(joined, directed=False)[1]
+    first = np.unique(component, return_index=True)[1][component]
+    units: Ints = np.unique(first, return_inverse=True)[1].astype(np.int64)
+    return units
+
+
+def _ask(encoded: Encoded, fitted: Fit, source: Ints, left: Ints, right: Ints) -> tuple[Question, Ints]:
+    """Pose the question between units; say for each weighed pair of records which pair of units it is."""
+    low, high = np.minimum(left, right), np.maximum(left, right)
+    order = np.lexsort((-fitted.weight, high, low))
+    new = (np.diff(low[order], prepend=-1) != 0) | (np.diff(high[order], prepend=-1) != 0)
+    best = order[new]
+    place = np.empty(len(order), np.int64)
+    place[order] = np.cumsum(new) - 1
+    return Question(
+        source=source,
+        single=encoded.deduplicated,
+        left=low[best],
+        right=high[best],
+        weight=fitted.weight[best],
+        probability=fitted.probability[best],
+        far=np.full((len(encoded.sources),) * 2, fitted.far),
+        matches=fitted.matches,
+    ), place
+
+
+def open_records(person: Ints, label: Ints) -> Draws:
+    """Keep of drawn partitions what differs from the persons decided on, or from draw to draw.
+
+    Parameters
+    ----------
+    person
+        int64, shape (records,).
+    label
+        int64, shape (draws, records): the first record of each record's person in each draw.
+    """
+    decided = np.unique(person, return_index=True)[1][person]
+    draw, changed = np.nonzero(label != decided)
+    touched = np.zeros(len(person), np.bool_)
+    # A person that lost a record, and one that won it: its first record names it.
+    touched[person[changed]] = True
+    touched[person[label[draw, changed]]] = True
+    record = np.flatnonzero(touched[person])
+    return Draws(record, label[:, record].astype(np.uint32))
