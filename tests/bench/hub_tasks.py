@@ -19,7 +19,7 @@ from linkage.contract import LinkageSpec, load_spec
 from linkage.contract.spec import Diffusion
 from linkage.exchange import Party, create_linkage_key, create_party, load_linkage_key, load_party
 from linkage.hub import link as link_sources
-from linkage.hub.compare import examine, plan_comparison
+from linkage.hub.compare import compare, examine, plan_comparison
 from linkage.hub.encoded import Encoded, stack
 from linkage.hub.link import Linked
 from linkage.hub.plan import Found, Plan, Shard
@@ -138,8 +138,10 @@ def _two_sources(folder: Path, persons: int, spec: LinkageSpec) -> dict[str, pl.
 
 
 def _warm(encodings: dict[str, pl.DataFrame], spec: LinkageSpec) -> None:
-    """Link a few records first: what is measured is the linkage, not the compiler."""
-    link_sources({source: frame.head(_WARM) for source, frame in encodings.items()}, spec)
+    """Link a few records first, by all pairs and by keys: what is measured is the linkage, not the compiler."""
+    few = {source: frame.head(_WARM) for source, frame in encodings.items()}
+    link_sources(few, spec)
+    compare(stack(few, spec, dict.fromkeys(few, True)), budget=1)
 
 
 def link_encodings(prefix: str, spec: str) -> dict[str, Any]:
