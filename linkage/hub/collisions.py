@@ -335,17 +335,17 @@ def _scan(line_bytes, rows, keys, has_heavy, first_keys, number, block, out, thr
         for q in range(p + 1 if block[p, 0] >> _WATCHED & np.uint64(1) else beyond, size):
             if _apart(one, block[q, 1], two, block[q, 2]) > keys.bound:
                 continue
-            i, j = np.int64(block[p, 0] & _ROW), np.int64(block[q, 0] & _ROW)
-            if rows.record[i] == rows.record[j]:
-                continue
-            if q < beyond and (not rows.watched[j] or rows.known[i] == rows.known[j]):
-                continue
             # Most pairs that get here are near-identical, and have met on one of the first keys of the line.
             differ, met = block[p, 3] ^ block[q, 3], False
             for place in range(first_keys.shape[0]):
                 same = differ >> np.uint64(place * keys.bits) & key_mask == 0
                 met = met or (same and not has_heavy[first_keys[place]])
             if met:
+                continue
+            i, j = np.int64(block[p, 0] & _ROW), np.int64(block[q, 0] & _ROW)
+            if rows.record[i] == rows.record[j]:
+                continue
+            if q < beyond and (not rows.watched[j] or rows.known[i] == rows.known[j]):
                 continue
             out.scored[number] += 1
             score = _weight(rows.words, rows.width, rows.classes, rows.strata, rows.weight_of, i, j)

@@ -26,7 +26,7 @@ from linkage.hub.planning import candidates_wanted, plan_comparison, weight_of
 
 __all__ = ["LEVELS", "TAILS", "Candidates", "compare", "cut_distances", "examine", "gather", "plan_comparison"]
 
-_CHUNK = 250_000  # left rows of a shard when one machine does them all: bounds what is held at once
+_CHUNK = 1_000_000  # rows for which one machine makes a further shard: bounds what is held at once
 
 
 @dataclass(frozen=True)

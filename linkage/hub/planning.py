@@ -23,7 +23,8 @@ MOST = 20_000_000
 """Candidates that can be kept: some 300 bytes each while they are weighed."""
 
 _SAMPLE = 6_000_000  # unlike pairs that are enough for the deepest cut
-_MIXED, _ALIKE = 4, 8  # words of a filter by which identical ones are known, and rows of a mass that count
+_MIXED = 4  # words of a filter by which identical ones are known
+_ALIKE, _OWN_ALIKE = 8, 32  # rows of an identical mass among those that stand for unlike ones, and in the own sample
 _RUN = 512  # rows one after the other whose partners are, too
 _FEWEST_OWN = 200  # the same where there are so many records that each further one is dear
 _OWN = 4_000  # partners of a record's own source that are enough to know how common its values are
@@ -61,7 +62,7 @@ def plan_comparison(
     within = pairs.sum() <= budget
     most_own = _OWN if within else max(_FEWEST_OWN, min(_OWN, int(budget / 8 / len(encoded.record))))
     own, starts, unlike = _own_sample(encoded, most_own, rng)
-    mains = distinct_rows(encoded)
+    mains = _distinct_rows(encoded, _ALIKE)
     left, right = _unlike_sample(encoded, mains, rng)
     threads = get_num_threads()
     histogram = count_distances(encoded.words, encoded.width, encoded.classes, encoded.strata, left, right, threads)
@@ -112,13 +113,16 @@ def _own_sample(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], float]:
     """Draw records of each source with which all of its records are compared; say how many unlike pairs that makes."""
     bounds = np.searchsorted(encoded.source[encoded.record], np.arange(len(encoded.sources) + 1))
+    distinct = np.zeros(len(encoded.source), np.bool_)
+    distinct[encoded.record[_distinct_rows(encoded, _OWN_ALIKE)]] = True
     own: list[NDArray[np.int64]] = []
     unlike = 0.0
     for s, single in enumerate(encoded.deduplicated):
         record = encoded.record[bounds[s] : bounds[s + 1]]
-        records = _one_a_person(np.unique(record), encoded.known)
-        size = min(len(records), most)
-        own.append(bounds[s] + np.flatnonzero(np.isin(record, rng.choice(records, size, replace=False))))
+        records = _one_a_person(np.arange(record[0], record[-1] + 1), encoded.known)
+        eligible = records[distinct[records]]
+        size = min(len(eligible), most)
+        own.append(bounds[s] + np.flatnonzero(np.isin(record, rng.choice(eligible, size, replace=False))))
         if single:
             unlike += size * (size - 1) / 2 + size * (len(records) - size)
     return np.concatenate(own), np.cumsum([0, *map(len, own)]), unlike
@@ -145,8 +149,8 @@ def _unlike_pairs(encoded: Encoded, own: NDArray[np.int64], blocking: Blocking) 
     return total
 
 
-def distinct_rows(encoded: Encoded) -> NDArray[np.int64]:
-    """Return the main rows, ascending, of masses that are identical only a few by source: they would hide the rest."""
+def _distinct_rows(encoded: Encoded, most: int) -> NDArray[np.int64]:
+    """Return the main rows, ascending, at most so many of a source that are identical: masses would hide the rest."""
     mains = np.flatnonzero(np.diff(encoded.record, prepend=-1))
     mixed = np.zeros(len(mains), np.uint64)
     for word in range(0, encoded.words.shape[1], encoded.width // _MIXED):
@@ -155,7 +159,7 @@ def distinct_rows(encoded: Encoded) -> NDArray[np.int64]:
     order = np.argsort(mixed, kind="stable")
     new = np.append(True, np.diff(mixed[order]) != 0)
     place = np.arange(len(order)) - np.flatnonzero(new)[np.cumsum(new) - 1]
-    kept: NDArray[np.int64] = np.sort(mains[order[place < _ALIKE]])
+    kept: NDArray[np.int64] = np.sort(mains[order[place < most]])
     return kept
 
 
@@ -182,10 +186,10 @@ def _unlike_sample(
         else:
             # Runs of neighbours against runs of others, at random: rows far apart in memory cost more than all else.
             run = min(_RUN, len(group))
-            starts = rng.integers(0, len(group), -(-share // run))
-            a = (starts[:, None] + np.arange(run)).ravel()[:share] % len(group)
-            shifts = rng.integers(1, len(group), len(starts))
-            b = (a + np.repeat(shifts, run)[:share]) % len(group)
+            starts = rng.integers(0, len(group) - run + 1, -(-share // run))
+            a = (starts[:, None] + np.arange(run)).ravel()[:share]
+            b = a + np.repeat(rng.integers(1, len(group), len(starts)), run)[:share]
+            b[b >= len(group)] -= len(group)
         left.append(group[a])
         right.append(group[b])
     return np.concatenate(left), np.concatenate(right)
