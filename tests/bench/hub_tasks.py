@@ -160,7 +160,7 @@ def link_encodings(prefix: str, spec: str) -> dict[str, Any]:
 
 def _quality(linked: Linked) -> dict[str, Any]:
     """Return what the linkage says of how its candidates were found."""
-    said = {**linked.quality, **linked.quality.get("comparison", {})}
+    said = {**linked.quality, **linked.quality.get("blocking", {})}
     return {name: said.get(name) for name in _QUALITY}
 
 

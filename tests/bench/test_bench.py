@@ -35,5 +35,6 @@ def test_what_is_measured_is_what_the_rows_say(found: dict[str, list[dict[str, o
     assert [entry["records"] for entry in numbers["encode"][:4]] == [800, 800, 1000, 1000]
     assert numbers["link"][0]["pairs_compared"] >= 300 * 300
     assert [entry["records"] for entry in numbers["growth"]] == [2000]
+    assert {entry["mode"] for entry in (*numbers["link"][:1], *numbers["growth"])} == {"exact"}
     assert numbers["million"][2]["f1"] > 0.95
     assert all(entry["f1"] > 0.9 for entry in numbers["f1"])
