@@ -31,6 +31,7 @@ Floats = NDArray[np.float64]
 
 _REFITS = 4  # times that weights are learnt from the calibrated probabilities
 _KERNEL = np.array([1, 2, 3, 4, 3, 2, 1]) / 16
+_LAST, _DECADES = 0.03, 6  # share of the matches that are few; levels, two decades, over which their fall-off is read
 _POOL = 30.0  # pairs by which a stratum's m leans on the pooled m
 _SPREAD = 2.0  # pairs that fall as unlike ones do, so that an empty level says nothing
 _ROUNDS = 100
@@ -230,6 +231,7 @@ def _learn_m(
         counts = np.bincount(cell, weights=share[there], minlength=number * size).reshape(number, size)
         if smooth:
             counts = correlate1d(counts, _KERNEL, axis=1, mode="nearest")
+            counts[0] = _end_as_they_fell(counts[0])
         counts = counts + _SPREAD * u[place]
         pooled = counts.sum(axis=0)
         counts = counts + _POOL * pooled / pooled.sum() if number > 1 else pooled[None]
@@ -237,6 +239,20 @@ def _learn_m(
             ratio = _never_falling(counts[stratum] / u[place, stratum], u[place, stratum])
             m[place, stratum] = ratio * u[place, stratum] / (ratio * u[place, stratum]).sum()
     return m
+
+
+def _end_as_they_fell(counts: Floats) -> Floats:
+    """Let the last few matches towards the far end fall off no slower than those before them.
+
+    There unlike pairs are so many that nothing in the data tells a few matches among them from none.
+    """
+    nearer = np.cumsum(counts[::-1])[::-1]
+    few = int(np.flatnonzero(nearer >= (1 - _LAST) * nearer[1])[-1])
+    out = counts.copy()
+    for level in range(min(few, len(counts) - _DECADES - 2) - 1, 0, -1):
+        pace = (out[level + 1] / max(out[level + 1 + _DECADES], 1e-12)) ** (1 / _DECADES)
+        out[level] = min(out[level], out[level + 1] * min(1.0, pace))
+    return out
 
 
 def _never_falling(values: Floats, weights: Floats) -> Floats:
