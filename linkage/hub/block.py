@@ -1,9 +1,9 @@
 """Beyond the budget of pairs: which keys to look for collisions on, and what that will find.
 
-Random records, compared with all others (the *pilot*), show at which distances the likely matches lie; the sample of
-unlike pairs shows how many others will collide. From both follow, for every length of key and every bound on the
-sketch, how many keys are needed for the asked share of the matches (the *recall*), and at what cost. The cheapest
-wins. No label is used: which of the pilot's best pairs are likely matches follows from how good the second best are.
+Random records, compared with all others (:mod:`linkage.hub.pilot`), show at which distances the likely matches lie; the
+sample of unlike pairs shows how many others will collide. From both follow, for every length of key and every bound on
+the sketch, how many keys are needed for the asked share of the matches (the *recall*), and at what cost. The cheapest
+wins.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import get_num_threads
 from numpy.typing import NDArray
 from scipy.special import bdtr
 
-from linkage.hub.collisions import CROWD_BITS, KEY_BYTES, LINE, Keys, survey
+from linkage.hub.collisions import CROWD_BITS, KEY_BYTES, LINE, Keys
 from linkage.hub.encoded import Encoded
 from linkage.hub.kernels import MISSING, pair_distances
+from linkage.hub.pilot import Pilot
 
-__all__ = ["BUDGET", "RECALL", "Blocking", "Pilot", "choose_keys", "log_miss", "share_reached", "take_pilot", "watched"]
+__all__ = ["BUDGET", "RECALL", "Blocking", "choose_keys", "log_miss", "share_reached", "watched"]
 
 BUDGET = 2e9
 """Pairs up to which all are compared; beyond, a blocking may cost ten times as much if it takes that to find enough."""
@@ -29,10 +29,6 @@ RECALL = 0.99
 _AFFORDABLE = 10.0  # budgets that may be spent where one does not suffice
 _BETTER, _SPARE = (0.999, 0.998, 0.995), 0.5  # recalls beyond the asked one that are worth half a budget
 _WATCHED = 0.5  # share of the records whose pairs within a source are sought, as unlike pairs
-_PILOT, _FEWEST, _PILOT_PAIRS = 400, 100, 3e8  # records of the pilot at most and at least, and its pairs
-_TIED = 3.0  # times as many pairs at the threshold as were wanted: they tie there
-_STEP = 0.25  # width of a bin of scores
-_TURNS = 5  # in which matches and the scores of what is none make each other clear
 _ENOUGH = 20.0  # matches in the pilot that say where matches lie
 _ASSUMED = (0.05, 0.10, 0.15, 0.20, 0.25)  # share of bits in which matches differ, if there are fewer
 _BITS, _BOUNDS = range(10, 23), (36, 40, 44, 48)  # lengths of key and bounds on the sketch that are tried
@@ -44,32 +40,6 @@ _HEAVY, _OVER = 512, 16  # rows of a heavy value: so many, and so many times the
 _CROWD, _CROWD_PART = 1_024, 64  # rows of a crowd, and of a part of it
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Pilot:
-    """Random records compared with all.
-
-    Attributes
-    ----------
-    counts
-        int64, shape (bins,): pairs by score, in steps of a quarter.
-    left, right
-        int64, shape (pairs,): rows of the best pairs.
-    weight
-        float64, shape (pairs,): how likely each is a match.
-    """
-
-    counts: NDArray[np.int64]
-    left: NDArray[np.int64]
-    right: NDArray[np.int64]
-    weight: Floats
-
-    def threshold(self, wanted: float) -> float:
-        """Return the score, to a quarter, that the wanted share of pairs reach; a mass that ties stays below."""
-        beyond = np.cumsum(self.counts[::-1])[::-1] / max(int(self.counts.sum()), 1)
-        place = int(np.flatnonzero(beyond >= min(wanted, 0.5)).max())
-        return float(place + (beyond[place] > _TIED * wanted)) * _STEP
 
 
 @dataclass(frozen=True)
@@ -106,62 +76,6 @@ def watched(records: int, seed: int) -> NDArray[np.bool_]:
     """Return the records whose pairs within a source are sought, where both are among them: bool (records,)."""
     some: NDArray[np.bool_] = np.random.default_rng(seed).random(records) < _WATCHED
     return some
-
-
-def take_pilot(
-    encoded: Encoded, mains: NDArray[np.int64], weight_of: NDArray[np.float32], rng: np.random.Generator
-) -> Pilot:
-    """Compare random records, of the rows ``mains``, with all that they may be linked to."""
-    rows = len(encoded.record)
-    source = encoded.source[encoded.record].astype(np.int64)
-    size = min(len(mains), max(_FEWEST, min(_PILOT, int(_PILOT_PAIRS / rows))))
-    chosen = np.sort(rng.choice(mains, size, replace=False))
-    bins = int(np.ceil(weight_of.max(axis=(1, 2)).sum() / _STEP)) + 1
-    counts, best, partner = survey(
-        encoded.words, encoded.width, encoded.classes, encoded.strata, weight_of, encoded.record, source,
-        encoded.deduplicated, chosen, _STEP, bins, get_num_threads(),
-    )  # fmt: skip
-    place, other = np.nonzero(partner >= 0)
-    order = np.argsort(-best[place, other, 0], kind="stable")
-    place, other = place[order], other[order]
-    weight = _likely(best[place, other, 0].astype(float), best[place, other, 1].astype(float))
-    return Pilot(counts, chosen[place], partner[place, other], weight)
-
-
-def _likely(first: Floats, second: Floats) -> Floats:
-    """Tell how likely each record's best pair is a match.
-
-    Where the best is a match, the second best is the best of the false ones: that is how good those are. How many
-    records have no match follows from the best pairs that are no better than usual for false ones. What is more likely
-    false than a match would not be linked if it were found, and counts as none.
-
-    Parameters
-    ----------
-    first, second
-        float64, shape (pairs,): scores of the best and the second best pair with a source, by descending ``first``.
-    """
-    order = np.argsort(second)
-    likely = np.ones(len(first))
-    for _ in range(_TURNS):
-        below = np.append(0.0, np.cumsum(likely[order])) / max(likely.sum(), 1e-9)
-        better = 1 - below[np.searchsorted(second[order], first, side="left")]
-        usual = second[order][min(int(np.searchsorted(below[1:], 0.5)), len(order) - 1)]
-        without = min(float(len(first)), 2.0 * (first <= usual).sum())
-        likely = 1 - _never_falling(np.diff(without * better, prepend=0.0))
-        likely = np.where(likely > 0.5, np.minimum(likely, 1.0), 0.0)
-    return likely
-
-
-def _never_falling(values: Floats) -> Floats:
-    """Isotonic regression by pooling adjacent violators (Ayer et al. 1955)."""
-    levels: list[list[float]] = []
-    for value in values.tolist():
-        levels.append([value, 1.0])
-        while len(levels) > 1 and levels[-2][0] > levels[-1][0]:
-            last, before = levels.pop(), levels.pop()
-            size = last[1] + before[1]
-            levels.append([(last[0] * last[1] + before[0] * before[1]) / size, size])
-    return np.repeat([value for value, _ in levels], [int(size) for _, size in levels])
 
 
 def log_miss(bits: int, bound: int, keys_by_line: NDArray[np.int64], width: int) -> Floats:

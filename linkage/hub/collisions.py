@@ -469,7 +469,7 @@ def collide_reference(rows: Rows, keys: Keys) -> NDArray[np.int64]:
 
 @njit(parallel=True, nogil=True, cache=True)
 def survey(words, width, classes, strata, weight_of, record, source, alone, chosen, step, bins, threads):  # type: ignore[no-untyped-def]
-    """Compare chosen rows with all they may be linked to, before or after them.
+    """Count the pairs of chosen rows and all they may be linked to by score.
 
     Parameters
     ----------
@@ -481,37 +481,17 @@ def survey(words, width, classes, strata, weight_of, record, source, alone, chos
 
     Returns
     -------
-    counts : int64 (bins,): pairs by score
-    best : float32 (chosen, sources, 2): two highest scores of the row's pairs with each source, -1 where there are none
-    partner : int64 (chosen, sources): the row that the first belongs to, the earliest of equals
+    int64 (bins,)
     """
-    size, number, sources = words.shape[0], chosen.shape[0], alone.shape[0]
+    size = words.shape[0]
     counts = np.zeros((threads, bins), np.int64)
-    best = np.full((threads, number, sources, 2), np.float32(-1))
-    partner = np.full((threads, number, sources), -1)
     for thread in prange(threads):
-        own, mine, theirs = counts[thread], best[thread], partner[thread]
-        for start in range(size * thread // threads, size * (thread + 1) // threads, _TILE):
-            for place in range(number):
-                i = chosen[place]
-                for j in range(start, min(start + _TILE, size * (thread + 1) // threads)):
-                    other = source[j]
-                    if record[i] == record[j] or (source[i] == other and alone[other]):
+        own, end = counts[thread], size * (thread + 1) // threads
+        for start in range(size * thread // threads, end, _TILE):
+            for i in chosen:
+                for j in range(start, min(start + _TILE, end)):
+                    if record[i] == record[j] or (source[i] == source[j] and alone[source[j]]):
                         continue
                     score = _weight(words, width, classes, strata, weight_of, i, j)
                     own[min(np.int64(score / step), bins - 1)] += 1
-                    if score > mine[place, other, 0]:
-                        mine[place, other, 1] = mine[place, other, 0]
-                        mine[place, other, 0], theirs[place, other] = score, j
-                    elif score > mine[place, other, 1]:
-                        mine[place, other, 1] = score
-    for thread in range(1, threads):
-        for place in range(number):
-            for other in range(sources):
-                one, two = best[0, place, other], best[thread, place, other]
-                if two[0] > one[0]:
-                    one[1], one[0] = max(one[0], two[1]), two[0]
-                    partner[0, place, other] = partner[thread, place, other]
-                else:
-                    one[1] = max(one[1], two[0])
-    return counts.sum(axis=0), best[0], partner[0]
+    return counts.sum(axis=0)

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from linkage.errors import LinkError
 from linkage.exchange.files import atomic_write
-from linkage.hub.block import Blocking, Pilot
+from linkage.hub.block import Blocking
 from linkage.hub.encoded import Encoded
+from linkage.hub.pilot import Pilot
 
 __all__ = ["Found", "Layout", "Plan", "Shard", "deal", "lay_out", "load_found", "load_plan", "save_found", "save_plan"]
 

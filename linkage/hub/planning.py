@@ -11,10 +11,11 @@ from numba import get_num_threads
 from numpy.typing import NDArray
 
 from linkage.errors import LinkError
-from linkage.hub.block import BUDGET, RECALL, Blocking, choose_keys, take_pilot, watched
+from linkage.hub.block import BUDGET, RECALL, Blocking, choose_keys, watched
 from linkage.hub.encoded import Encoded
 from linkage.hub.kernels import MISSING, count_distances, pair_distances
 from linkage.hub.levels import cut_levels, tail_share
+from linkage.hub.pilot import take_pilot
 from linkage.hub.plan import Plan, row_spans
 
 __all__ = ["MOST", "candidates_wanted", "plan_comparison", "weight_of"]
@@ -74,7 +75,8 @@ def plan_comparison(
     if within:
         threshold = _threshold(encoded, weights, wanted, rng)
     else:
-        pilot = take_pilot(encoded, mains, weights, rng)
+        weight = -np.log(tail_share(unlike_counts))
+        pilot = take_pilot(encoded, mains, level_of, weight, weights, rng)
         threshold = np.float32(pilot.threshold(wanted))
         further = int(rng.integers(2**62))
         blocking, reason = choose_keys(

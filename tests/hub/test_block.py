@@ -12,7 +12,7 @@ import pytest
 from linkage.contract import load_spec
 from linkage.contract.spec import LinkageSpec
 from linkage.errors import LinkError
-from linkage.hub import block
+from linkage.hub import pilot
 from linkage.hub.block import log_miss, share_reached
 from linkage.hub.collisions import Keys, Rows, collide, collide_reference
 from linkage.hub.compare import Candidates, compare, examine, gather, plan_comparison
@@ -164,7 +164,7 @@ def test_the_asked_share_of_the_matches_is_found_and_what_is_promised_holds() ->
 
 
 def test_within_the_budget_or_where_keys_cost_more_all_pairs_are_compared() -> None:
-    encoded = two_sources(300, 600)
+    encoded = two_sources(300, 600, share=0.22)
     assert compare(encoded).comparison["reason"] == "within-budget"
     candidates = compare(encoded, budget=700_000)
     assert candidates.comparison["mode"] == "exact" and (candidates.reach == 1).all()
@@ -237,6 +237,6 @@ def test_the_pilot_tells_likely_matches_from_the_best_of_chance() -> None:
     first = np.where(matched, np.maximum(rng.normal(22, 2, 500), by_chance[:, 1]), by_chance[:, 1])
     second = np.where(matched, by_chance[:, 1], by_chance[:, 0])
     order = np.argsort(-first)
-    weight = block._likely(first[order], second[order])
+    weight = pilot._likely(first[order], second[order])
     assert abs(weight.sum() - matched.sum()) < 20
     assert weight[~matched[order]].sum() < 10
