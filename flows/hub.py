@@ -8,6 +8,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
 from flows.engine import ONCE, QUIET, RETRIED, redacted, run_main, site_settings
+from flows.shards import Comparer
+from linkage.contract import Settings
+from linkage.errors import LinkError
 from linkage.exchange.site import HubSite, current_day, open_hub, require_month
 from linkage.hub.intake import inbox_batches, take_in
 from linkage.hub.run import run
@@ -46,22 +51,43 @@ def take_in_batches(settings: str | None) -> dict[str, int]:
 @redacted
 def link_batches(month: str, settings: str | None) -> dict[str, Any]:
     """Link the current batches; return the run's folder and what it says of itself."""
-    site = _site(settings)
-    result = run(
-        month,
-        state=site.state,
-        hub=site.party,
-        analysis=site.analysis,
-        spec=site.spec,
-        senders=site.senders,
-        agreements=site.agreements,
-        project=site.project,
-        epoch=site.epoch,
-        out=site.state / "runs",
-        today=current_day(),
-    )
+    read = site_settings(settings)
+    site = open_hub(read)
+    with _comparer(read) as comparer:
+        result = run(
+            month,
+            state=site.state,
+            hub=site.party,
+            analysis=site.analysis,
+            spec=site.spec,
+            senders=site.senders,
+            agreements=site.agreements,
+            project=site.project,
+            epoch=site.epoch,
+            out=site.state / "runs",
+            today=current_day(),
+            comparer=comparer,
+        )
     rates = {name: result.quality.get(name) for name in ("precision", "recall")}
     return {"run": str(result.folder), "run_id": result.run_id, "sources": sorted(result.batches), **rates}
+
+
+@contextmanager
+def _comparer(settings: Settings) -> Iterator[Comparer | None]:
+    """Give who compares the records: the cluster that the settings name, else nobody but this machine."""
+    if settings.hub is None or settings.hub.cluster is None:
+        yield None
+        return
+    try:
+        from flows.cluster import cluster_comparison
+    except ModuleNotFoundError:
+        raise LinkError(
+            "the settings name a cluster, and the packages for one are not installed",
+            reason="missing-package",
+            hint="in the project's folder: pip install '.[cluster]'",
+        ) from None
+    with cluster_comparison(settings.hub.cluster) as comparer:
+        yield comparer
 
 
 @flow(name="hub", **QUIET)

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from linkage.contract.files import invalid, read_text
 from linkage.contract.vocabulary import Name
 from linkage.errors import ContractError
 
-__all__ = ["AnalysisSettings", "HubSettings", "Settings", "StewardSettings", "find_settings", "load_settings"]
+__all__ = [
+    "AnalysisSettings",
+    "ClusterSettings",
+    "HubSettings",
+    "Settings",
+    "StewardSettings",
+    "find_settings",
+    "load_settings",
+]
 
 
 def _beside(value: object, info: ValidationInfo) -> object:
@@ -43,6 +52,45 @@ class StewardSettings(_Strict):
     outbox: SitePath
 
 
+_SCHEDULER = re.compile(r"(?P<way>tcp|tls)://(?P<host>\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}")
+
+
+class ClusterSettings(_Strict):
+    """A cluster that compares for the hub: its scheduler, the folder that all its hosts share, the certificates.
+
+    Beyond this host a scheduler is spoken to under TLS alone: whoever reaches it can run programs on its workers.
+    """
+
+    scheduler: str
+    shared_folder: SitePath
+    shards: int = Field(default=64, ge=1, le=10_000)
+    ca_file: SitePath | None = None
+    cert_file: SitePath | None = None
+    key_file: SitePath | None = None
+
+    @model_validator(mode="after")
+    def _under_tls(self) -> Self:
+        found = _SCHEDULER.fullmatch(self.scheduler)
+        if found is None:
+            raise ValueError(".scheduler: should be tls://host:port, or tcp://127.0.0.1:port on this host")
+        files = [self.ca_file, self.cert_file, self.key_file]
+        if found["way"] == "tcp":
+            if not _is_loopback(found["host"]):
+                raise ValueError(".scheduler: beyond this host only under TLS: tls://host:port")
+            if any(files):
+                raise ValueError(".scheduler: certificates are used with tls://host:port alone")
+        elif not all(files):
+            raise ValueError(".scheduler: TLS takes ca_file, cert_file and key_file")
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class HubSettings(_Strict):
     """What the hub needs: its own key, the agencies it trusts, and whom it seals the person map for."""
 
@@ -52,6 +100,7 @@ class HubSettings(_Strict):
     analysis: SitePath
     inbox: SitePath
     state: SitePath
+    cluster: ClusterSettings | None = None
 
 
 class AnalysisSettings(_Strict):

@@ -39,6 +39,8 @@ from linkage.exchange import (
     verify_batch,
 )
 from linkage.exchange.canonical import dump
+from linkage.hub.compare import Candidates
+from linkage.hub.encoded import Encoded
 from linkage.hub.link import Linked, link
 from linkage.hub.quality import near_ties
 from linkage.hub.state import LINK, StateFolder, current_batches, place_copy
@@ -97,6 +99,7 @@ def run(
     epoch: str,
     out: Path,
     today: dt.date,
+    comparer: Callable[[Encoded, int], Candidates] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> HubRun:
     """Link the current batches of all sources and seal the person map.
@@ -115,6 +118,8 @@ def run(
         Source -> signing key and agreement. A source that is in neither is not linked.
     today
         The day on which the agreements must be in force.
+    comparer
+        Who compares the records, see :func:`linkage.hub.link.link`; it changes nothing in what comes out.
     progress
         Called with a word on what is done now.
 
@@ -150,7 +155,7 @@ def run(
             encodings[source] = open_encodings(path, hub, senders[source])
         _say(progress, "linking")
         repeats = frozenset(source for source, manifest in manifests.items() if not manifest.deduplicated)
-        linked = link(encodings, spec, repeats=repeats)
+        linked = link(encodings, spec, repeats=repeats, comparer=comparer)
         _say(progress, "sealing")
         for source, path in current.items():
             place_copy(path, target / BATCHES / f"{source}.batch")

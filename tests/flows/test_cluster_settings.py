@@ -1,0 +1,85 @@
+"""What a hub's settings may say of a cluster, and what the hub's flow makes of it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import hub
+from linkage.contract import Settings, load_settings
+from linkage.contract.settings import ClusterSettings
+from linkage.errors import ContractError, LinkError
+
+TLS = {"ca_file": "ca.pem", "cert_file": "cert.pem", "key_file": "key.pem"}
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "files"),
+    [
+        ("tls://hub.county.example:8786", TLS),
+        ("tls://[2001:db8::1]:8786", TLS),
+        ("tcp://127.0.0.1:8786", {}),
+        ("tcp://[::1]:8786", {}),
+        ("tcp://localhost:8786", {}),
+    ],
+)
+def test_a_scheduler_is_spoken_to_under_tls_or_on_this_host(scheduler: str, files: dict[str, str]) -> None:
+    ClusterSettings.model_validate({"scheduler": scheduler, "shared_folder": "shared", **files})
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "files", "told"),
+    [
+        ("tcp://10.0.0.1:8786", {}, "beyond this host only under TLS"),
+        ("tcp://localhost.example:8786", {}, "beyond this host only under TLS"),
+        ("tcp://0.0.0.0:8786", {}, "beyond this host only under TLS"),
+        ("tcp://10.0.0.1:8786", TLS, "beyond this host only under TLS"),
+        ("tcp://127.0.0.1:8786", TLS, "with tls://host:port alone"),
+        ("tls://10.0.0.1:8786", {}, "TLS takes ca_file, cert_file and key_file"),
+        ("tls://10.0.0.1:8786", {"ca_file": "ca.pem"}, "TLS takes ca_file, cert_file and key_file"),
+        ("ucx://127.0.0.1:8786", {}, "should be tls://host:port"),
+        ("127.0.0.1:8786", {}, "should be tls://host:port"),
+        ("tcp://127.0.0.1:8786@10.0.0.1:8786", {}, "should be tls://host:port"),
+    ],
+)
+def test_settings_of_a_cluster_that_are_refused(
+    scheduler: str, files: dict[str, str], told: str, tmp_path: Path
+) -> None:
+    table = {"scheduler": scheduler, "shared_folder": "shared", **files}
+    hub = {"party_key": "hub.key", "analysis": "analysis.pub", "inbox": "in", "state": "state"}
+    lines = ['project = "test"', 'epoch = "2026-1"', 'profile = "default"', "[hub]"]
+    lines += [f'{name} = "{value}"' for name, value in hub.items()]
+    lines += ["[hub.senders]", "[hub.agreements]", "[hub.cluster]"]
+    lines += [f'{name} = "{value}"' for name, value in table.items()]
+    path = tmp_path / "linkage.toml"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(ContractError) as error:
+        load_settings(path)
+    (problem,) = error.value.problems
+    assert problem.startswith("hub.cluster.scheduler: ") and told in problem
+
+
+def _site(cluster_settings: dict[str, str] | None) -> Any:
+    hub_settings = {"party_key": "k", "analysis": "a", "inbox": "i", "state": "s", "senders": {}, "agreements": {}}
+    content = {"project": "test", "epoch": "1", "profile": "default"}
+    return Settings.model_validate({**content, "hub": {**hub_settings, "cluster": cluster_settings}})
+
+
+def test_the_hub_compares_on_this_machine_unless_its_settings_name_a_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hub._comparer(_site(None)) as comparer:
+        assert comparer is None
+    named = _site({"scheduler": "tcp://127.0.0.1:9", "shared_folder": str(tmp_path)})
+    with hub._comparer(named) as comparer:
+        assert comparer is not None
+    monkeypatch.setitem(sys.modules, "flows.cluster", None)
+    with pytest.raises(LinkError) as error, hub._comparer(named):
+        pass
+    assert (error.value.reason, error.value.hint) == (
+        "missing-package",
+        "in the project's folder: pip install '.[cluster]'",
+    )
