@@ -102,7 +102,8 @@ def _twins(
 def _false_shares(problem: Problem, score: Floats) -> tuple[NDArray[np.int64], Floats]:
     """Let linkable and unlike pairs compete one-to-one; return the linkable winners and the false share down to each.
 
-    Unlike pairs are decoys: as many of them win as linkable pairs that do not match, in proportion to their number.
+    Unlike pairs are decoys: as many of them win as linkable pairs that do not match, in proportion to their number; one
+    more is counted than was seen.
     """
     most = _COMPETITORS * problem.records
     among = np.argpartition(-score, most)[:most] if len(score) > most else np.arange(len(score))
@@ -114,7 +115,7 @@ def _false_shares(problem: Problem, score: Floats) -> tuple[NDArray[np.int64], F
         false = np.cumsum(~linkable / problem.reach[order]) * problem.ratio
     else:
         false = _expected_unlike(problem, score, score[order])
-    share = (false + 1) / np.maximum(np.cumsum(linkable / problem.reach[order]), 1)
+    share = (false + max(1.0, problem.ratio)) / np.maximum(np.cumsum(linkable / problem.reach[order]), 1)
     share = np.minimum.accumulate(share[::-1])[::-1]
     return order[linkable], share[linkable]
 

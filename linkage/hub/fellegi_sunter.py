@@ -23,7 +23,7 @@ from linkage.hub.compare import Candidates
 from linkage.hub.competition import Problem, links_shown, pose, start_pairs
 from linkage.hub.encoded import Encoded
 from linkage.hub.kernels import MISSING
-from linkage.hub.matching import matching_marginals
+from linkage.hub.matching import Matching
 
 __all__ = ["Fit", "fit"]
 
@@ -172,15 +172,19 @@ def _maximise(
     m = _learn_m(levels[start], np.zeros((len(start), 1), np.uint8), np.ones(len(start)), u, smooth=True)
     matches = np.bincount(problem.pair_of[start], minlength=number).astype(float)
     close, far_chance = np.zeros(len(chosen)), np.zeros(number)
+    active, matching = np.zeros(0, np.int64), Matching(np.zeros(0, np.int64), np.zeros(0, np.int64))
     rounds = 0
     for rounds in range(1, _ROUNDS + 1):
         ratio = _log_ratio(m, u)[0, 0]
         prior = np.log(_prior_odds(problem, matches))
         odds = np.exp(np.clip(ratio[level] + fixed[chosen] + prior[pair_of], -50, 50))
         # Pairs next to impossible take no part in the competition either: their odds are their probability.
-        active = own & (odds > 1e-5)
+        possible = own & (odds > 1e-5)
+        if rounds == 1 or possible.sum() > possible[active].sum():
+            active = np.flatnonzero(own & (odds > 1e-6))
+            matching = Matching(problem.left[chosen[active]], problem.right[chosen[active]])
         close = np.minimum(odds, 1e-5)
-        close[active] = matching_marginals(odds[active], problem.left[chosen[active]], problem.right[chosen[active]])
+        close[active] = matching.marginals(odds[active])
         close = close[stand_in]
         far_chance = np.minimum(np.exp(np.clip(ratio[0] + prior, -50, 50)), 1e-5)
         before, matches = matches, np.bincount(pair_of, weights=close, minlength=number) + far_pairs * far_chance

@@ -13,61 +13,82 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["greedy_matching", "matching_marginals", "matching_marginals_reference"]
+__all__ = ["Matching", "greedy_matching", "matching_marginals", "matching_marginals_reference"]
 
 
 def matching_marginals(
     odds: NDArray[np.float64], left: NDArray[np.int64], right: NDArray[np.int64], *, sweeps: int = 30
 ) -> NDArray[np.float64]:
-    """Return each pair's marginal probability.
+    """Return each pair's marginal probability; see :class:`Matching`."""
+    return Matching(left, right).marginals(odds, sweeps=sweeps)
+
+
+class Matching:
+    """Pairs that compete, asked again and again with odds that change little: the messages go on from where they were.
 
     Parameters
     ----------
-    odds
-        Shape (pairs,): prior odds times likelihood ratio.
     left, right
-        Shape (pairs,): the slot that the pair takes up at each end; a slot holds one pair at most. A negative slot
-        sets no limit at that end.
-    sweeps
-        Most rounds of messages; they end earlier when nothing moves.
+        int64, shape (pairs,): the slot that the pair takes up at each end; a slot holds one pair at most. A negative
+        slot sets no limit at that end.
     """
-    slots = np.concatenate([left, right])
-    limited = np.flatnonzero(slots >= 0)
-    order = limited[np.argsort(slots[limited], kind="stable")]
-    heads = np.flatnonzero(np.diff(slots[order], prepend=-1))
-    ends = np.append(heads[1:], len(order)) if len(heads) else heads
-    free = _messages(odds, order, heads, ends, sweeps)
-    joint = odds * free[: len(odds)] * free[len(odds) :]
-    result: NDArray[np.float64] = joint / (1 + joint)
-    return result
+
+    def __init__(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> None:
+        pairs = len(left)
+        slots = np.concatenate([left, right])
+        size = np.bincount(slots[slots >= 0], minlength=1)
+        # An end without a rival is free whatever the odds: it takes no part.
+        contested = np.flatnonzero((slots >= 0) & (size[np.maximum(slots, 0)] > 1))
+        order = contested[np.argsort(slots[contested], kind="stable")]
+        self._heads = np.append(np.flatnonzero(np.diff(slots[order], prepend=-1)), len(order))
+        self._pair = order % max(pairs, 1)
+        place = np.full(2 * pairs, -1)
+        place[order] = np.arange(len(order))
+        self._partner = place[(order + pairs) % max(2 * pairs, 1)]
+        self._place = place
+        self._free = np.ones(len(order))
+
+    def marginals(self, odds: NDArray[np.float64], *, sweeps: int = 30) -> NDArray[np.float64]:
+        """Return each pair's marginal probability.
+
+        Parameters
+        ----------
+        odds
+            Shape (pairs,): prior odds times likelihood ratio.
+        sweeps
+            Most rounds of messages; they end earlier when nothing moves.
+        """
+        _messages(odds, self._pair, self._partner, self._heads, self._free, sweeps)
+        free = np.append(self._free, 1.0)[self._place]  # place -1, no rival, is the last: free
+        joint = odds * free[: len(odds)] * free[len(odds) :]
+        result: NDArray[np.float64] = joint / (1 + joint)
+        return result
 
 
 @njit(nogil=True, cache=True)
-def _messages(odds, order, heads, ends, sweeps):  # type: ignore[no-untyped-def]
+def _messages(odds, pair, partner, heads, free, sweeps):  # type: ignore[no-untyped-def]
     """Run the sweeps until nothing moves; ``free[e]``: how likely end ``e``'s slot is to be free of its other pairs."""
-    pairs = odds.shape[0]
-    free = np.ones(2 * pairs)
-    sums = np.empty(2 * pairs)
+    sums = np.empty(pair.shape[0])
+    claims = np.empty(pair.shape[0])
     for _ in range(sweeps):
         moved = 0.0
-        for slot in range(heads.shape[0]):
-            first, last = heads[slot], ends[slot]
+        for slot in range(heads.shape[0] - 1):
+            first, last = heads[slot], heads[slot + 1]
             # Sums before and after each pair: subtracting it from the total would cancel where it dominates.
             before = 0.0
             for place in range(first, last):
-                end = order[place]
-                sums[end] = before
-                before += odds[end % pairs] * free[(end + pairs) % (2 * pairs)]
+                other = partner[place]
+                claims[place] = odds[pair[place]] * (free[other] if other >= 0 else 1.0)
+                sums[place] = before
+                before += claims[place]
             after = 0.0
             for place in range(last - 1, first - 1, -1):
-                end = order[place]
-                fresh = 1.0 / (1.0 + sums[end] + after)
-                moved = max(moved, abs(fresh - free[end]))
-                free[end] = fresh
-                after += odds[end % pairs] * free[(end + pairs) % (2 * pairs)]
+                fresh = 1.0 / (1.0 + sums[place] + after)
+                moved = max(moved, abs(fresh - free[place]))
+                free[place] = fresh
+                after += claims[place]
         if moved < 1e-4:
             break
-    return free
 
 
 def matching_marginals_reference(
