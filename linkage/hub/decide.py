@@ -108,14 +108,15 @@ def decide(
     source = encoded.source[first].astype(np.int64)
     question, place = _ask(encoded, fitted, source, unit[left], unit[right])
     answer = posterior(question, draws=draws, seed=seed)
-    probability = answer.probability[place]
-    return Decision(
-        person, probability, open_records(person, first[answer.label[:, unit]]), threshold, answer.diagnostics
-    )
+    record, column = _records_of(unit, answer.open)
+    partitions = open_records(person, first[answer.label[unit]], record, first[answer.drawn][:, column])
+    return Decision(person, answer.probability[place], partitions, threshold, answer.diagnostics)
 
 
 def _units(records: int, repeats: Ints) -> Ints:
-    """Give every record a number, without gaps, repeats of one another the same."""
+    """Give every record a number, without gaps and ascending by first record, repeats of one another the same."""
+    if not len(repeats):
+        return np.arange(records)
     joined = coo_array((np.ones(len(repeats), np.int8), (repeats[:, 0], repeats[:, 1])), shape=(records, records))
     component = connected_components(joined, directed=False)[1]
     first = np.unique(component, return_index=True)[1][component]
@@ -123,11 +124,22 @@ def _units(records: int, repeats: Ints) -> Ints:
     return units
 
 
+def _records_of(unit: Ints, chosen: Ints) -> tuple[Ints, Ints]:
+    """Return the records of some units, and of which of these each is."""
+    place = np.full(len(unit), -1)
+    place[chosen] = np.arange(len(chosen))
+    record = np.flatnonzero(place[unit] >= 0)
+    return record, place[unit[record]]
+
+
 def _ask(encoded: Encoded, fitted: Fit, source: Ints, left: Ints, right: Ints) -> tuple[Question, Ints]:
     """Pose the question between units; say for each weighed pair of records which pair of units it is."""
     low, high = np.minimum(left, right), np.maximum(left, right)
-    order = np.lexsort((-fitted.weight, high, low))
-    new = (np.diff(low[order], prepend=-1) != 0) | (np.diff(high[order], prepend=-1) != 0)
+    key = low * len(source) + high
+    order = np.argsort(key, kind="stable")
+    new = np.diff(key[order], prepend=-1) != 0
+    if not new.all():  # of the pairs between two units the one of greatest weight is asked about
+        order = np.lexsort((-fitted.weight, key))
     best = order[new]
     place = np.empty(len(order), np.int64)
     place[order] = np.cumsum(new) - 1
@@ -143,21 +155,33 @@ def _ask(encoded: Encoded, fitted: Fit, source: Ints, left: Ints, right: Ints) -
     ), place
 
 
-def open_records(person: Ints, label: Ints) -> Draws:
+def open_records(person: Ints, label: Ints, record: Ints, drawn: Ints) -> Draws:
     """Keep of drawn partitions what differs from the persons decided on, or from draw to draw.
 
     Parameters
     ----------
     person
-        int64, shape (records,).
+        int64, shape (records,): as decided, dense, numbered by first record.
     label
-        int64, shape (draws, records): the first record of each record's person in each draw.
+        int64, shape (records,): the first record of each record's person in every draw, but for
+    record, drawn
+        int64, shape (open,) and (draws, open): records where it varies, ascending, and what it is in each draw.
+
+    Returns
+    -------
+    Draws
     """
     decided = np.unique(person, return_index=True)[1][person]
-    draw, changed = np.nonzero(label != decided)
+    label = label.copy()
+    label[record] = decided[record]
+    constant = np.flatnonzero(label != decided)
+    column, changed = np.nonzero((drawn != decided[record]).T)
     touched = np.zeros(len(person), np.bool_)
     # A person that lost a record, and one that won it: its first record names it.
-    touched[person[changed]] = True
-    touched[person[label[draw, changed]]] = True
-    record = np.flatnonzero(touched[person])
-    return Draws(record, label[:, record].astype(np.uint32))
+    for lost, won in ((constant, label[constant]), (record[column], drawn[changed, column])):
+        touched[person[lost]] = True
+        touched[person[won]] = True
+    chosen = np.flatnonzero(touched[person])
+    partitions = np.tile(label[chosen].astype(np.uint32), (len(drawn), 1))
+    partitions[:, np.isin(chosen, record)] = drawn[:, np.isin(record, chosen)]
+    return Draws(chosen, partitions)

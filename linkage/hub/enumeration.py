@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from linkage.hub.sampling import set_weight
+from linkage.hub.sampling import find, set_weight
 
 __all__ = ["MOST", "enumerate_components", "enumerate_reference"]
 
@@ -22,123 +22,129 @@ MOST = 10
 """Records of a component up to which its partitions are summed exactly: 3^10 steps."""
 
 
+_CAP = 1380.0
+"""Nats that the persons of a partition may weigh together over single records, for the sum not to overflow: twice 690,
+as there are at most half as many persons of several records as there are records."""
+
+
 @njit(cache=True, nogil=True)
-def _relative_weights(model, records):  # type: ignore[no-untyped-def]
-    """Return the weight of every set of records as one person over theirs as persons apart: float64 (2^k,)."""
+def _relative_weights(model, records, weight):  # type: ignore[no-untyped-def]
+    """Write down the weight of every set of records as one person over theirs as persons apart: float64 (2^k,)."""
     number = records.shape[0]
-    out = np.zeros(1 << number)
-    out[0] = 1.0
-    members = np.empty(number, np.int64)
-    apart = np.empty(number)
-    for i in range(number):
-        members[0] = records[i]
-        apart[i] = set_weight(model, members, 1)
-        out[1 << i] = 1.0
+    members, best = np.empty(number, np.int64), np.empty(number)
+    cap = _CAP / number
+    weight[0] = 1.0
     for chosen in range(1, 1 << number):
         size, alone = 0, 0.0
         for i in range(number):
             if (chosen >> i) & 1:
                 members[size] = records[i]
-                alone += apart[i]
+                alone += model.person[1 << model.source[records[i]]]
                 size += 1
-        if size > 1:
-            out[chosen] = np.exp(min(set_weight(model, members, size) - alone, 200.0))
-    return out
+        weight[chosen] = np.exp(min(set_weight(model, members, size, best) - alone, cap)) if size > 1 else 1.0
 
 
 @njit(cache=True, nogil=True)
-def _sums(weight):  # type: ignore[no-untyped-def]
-    """Return, for every set of records, the sum over its partitions of the product of their persons' weights."""
-    sums = np.zeros(weight.shape[0])
+def _sum_up(weight, sums):  # type: ignore[no-untyped-def]
+    """Write down, for every set of records, the sum over its partitions of the product of their persons' weights."""
     sums[0] = 1.0
     for chosen in range(1, weight.shape[0]):
         first = chosen & -chosen
         others = chosen ^ first
-        part = others
+        part, total = others, 0.0
         while True:
             if weight[part | first] > 0:
-                sums[chosen] += weight[part | first] * sums[others ^ part]
+                total += weight[part | first] * sums[others ^ part]
             if part == 0:
                 break
             part = (part - 1) & others
-    return sums
+        sums[chosen] = total
 
 
 @njit(cache=True, nogil=True)
-def _draw(weight, sums, label, records):  # type: ignore[no-untyped-def]
+def _add_chances(model, records, weight, sums, lists, chance):  # type: ignore[no-untyped-def]
+    """Add the chances of all persons to their lists; write down those of all pairs, as places in ``records``."""
+    number, whole = records.shape[0], weight.shape[0] - 1
+    chance[:number, :number] = 0.0
+    for chosen in range(1, weight.shape[0]):
+        here = weight[chosen] * sums[whole ^ chosen] / sums[whole]
+        if here == 0:
+            continue
+        on = 0
+        for i in range(number):
+            if (chosen >> i) & 1:
+                on |= 1 << model.source[records[i]]
+                for j in range(i):
+                    if (chosen >> j) & 1:
+                        chance[i, j] += here
+        lists[on] += here
+
+
+@njit(cache=True, nogil=True)
+def _draw(weight, sums, records, label):  # type: ignore[no-untyped-def]
     """Draw a partition into ``label``: each record gets the first record of its person."""
     left = weight.shape[0] - 1
     while left:
         first = left & -left
         others = left ^ first
         aim = np.random.random() * sums[left]
-        part = others
+        part, taken = others, first
         while True:
-            aim -= weight[part | first] * sums[others ^ part]
+            here = weight[part | first] * sums[others ^ part]
+            if here > 0:
+                taken = part | first  # never, not by rounding either, what cannot be
+            aim -= here
             if aim < 0 or part == 0:
                 break
             part = (part - 1) & others
-        taken = part | first
         leader = -1
         for i in range(records.shape[0]):
             if (taken >> i) & 1:
                 if leader < 0:
                     leader = records[i]
-                label[records[i]] = leader
+                label[i] = leader
         left ^= taken
 
 
 @njit(cache=True, nogil=True)
-def enumerate_components(model, records, bounds, draws, seed):  # type: ignore[no-untyped-def]
+def enumerate_components(model, records, bounds, draws, seed, pairs):  # type: ignore[no-untyped-def]
     """Sum over the partitions of components, one after the other.
 
     Parameters
     ----------
     model : linkage.hub.sampling.Model
-    records, bounds : records of component c are ``records[bounds[c] : bounds[c + 1]]``, at most :data:`MOST`
+    records, bounds : records of component c are ``records[bounds[c] : bounds[c + 1]]``, ascending, at most :data:`MOST`
     draws : partitions to draw
     seed : of the draws
+    pairs : float64 (neighbours,), into which the probability of each pair of neighbours to be one person is written, at
+        the neighbour of higher number; of no length if that is not wanted
 
     Returns
     -------
     lists : float64 (2^sources,): expected number of persons who are on exactly these lists
-    pairs : float64 (neighbours,): probability of each pair of neighbours to be one person; zero outside components
-    label : int32 (draws, model records): person of each record; -1 outside components
+    label : int32 (draws, len(records)): the first record of each record's person
     """
     np.random.seed(seed)
     lists = np.zeros(model.person.shape[0])
-    pairs = np.zeros(model.others.shape[0])
-    label = np.full((draws, model.source.shape[0]), -1, np.int32)
-    place = np.full(model.source.shape[0], -1)
+    label = np.empty((draws, records.shape[0]), np.int32)
+    all_weights, all_sums, chance = np.empty(1 << MOST), np.empty(1 << MOST), np.empty((MOST, MOST))
     for component in range(bounds.shape[0] - 1):
-        inside = records[bounds[component] : bounds[component + 1]]
-        number = inside.shape[0]
-        weight = _relative_weights(model, inside)
-        sums = _sums(weight)
-        whole = weight.shape[0] - 1
-        chance = np.zeros((number, number))
-        for chosen in range(1, weight.shape[0]):
-            here = weight[chosen] * sums[whole ^ chosen] / sums[whole]
-            on = 0
+        start, end = bounds[component], bounds[component + 1]
+        inside = records[start:end]
+        number = end - start
+        weight, sums = all_weights[: 1 << number], all_sums[: 1 << number]
+        _relative_weights(model, inside, weight)
+        _sum_up(weight, sums)
+        _add_chances(model, inside, weight, sums, lists, chance)
+        if pairs.shape[0]:
             for i in range(number):
-                if (chosen >> i) & 1:
-                    on |= 1 << model.source[inside[i]]
-                    for j in range(i):
-                        if (chosen >> j) & 1:
-                            chance[i, j] += here
-                            chance[j, i] += here
-            lists[on] += here
-        for i in range(number):
-            place[inside[i]] = i
-        for i in range(number):
-            for at in range(model.starts[inside[i]], model.starts[inside[i] + 1]):
-                if place[model.others[at]] >= 0:
-                    pairs[at] = chance[i, place[model.others[at]]]
-        for i in range(number):
-            place[inside[i]] = -1
+                for j in range(i):
+                    place = find(model.starts, model.others, inside[j], inside[i])
+                    if place >= 0:
+                        pairs[place] = chance[i, j]
         for draw in range(draws):
-            _draw(weight, sums, label[draw], inside)
-    return lists, pairs, label
+            _draw(weight, sums, inside, label[draw, start:end])
+    return lists, label
 
 
 def enumerate_reference(model: Any, records: NDArray[np.int64]) -> dict[tuple[frozenset[int], ...], float]:
@@ -156,7 +162,8 @@ def enumerate_reference(model: Any, records: NDArray[np.int64]) -> dict[tuple[fr
 
     weights = {
         tuple(frozenset(person) for person in partition): sum(
-            float(set_weight(model, np.array(person, np.int64), len(person))) for person in partition
+            float(set_weight(model, np.array(person, np.int64), len(person), np.empty(len(person))))
+            for person in partition
         )
         for partition in partitions(records.tolist())
     }

@@ -11,22 +11,25 @@ two sources that share nobody do not link by chance. The match weights within a 
 other's evidence: of k records only k - 1 pairs are independent, so that their sum counts 2/k of itself.
 
 Components of few records are summed exactly (:mod:`linkage.hub.enumeration`), larger ones sampled in several chains
-(:mod:`linkage.hub.sampling`), with diagnostics.
+(:mod:`linkage.hub.sampling`, :mod:`linkage.hub.chains`), with diagnostics.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numba import get_num_threads
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from linkage.errors import LinkError
+from linkage.hub.chains import run_chains, warm
 from linkage.hub.enumeration import MOST, enumerate_components
-from linkage.hub.sampling import Model, sample
+from linkage.hub.sampling import Model
 
 __all__ = ["DRAWS", "Draws", "Posterior", "Question", "posterior"]
 
@@ -37,9 +40,9 @@ DRAWS = 50
 _SOURCES = 16  # lists whose sets are all counted
 _NEAR = 0.01  # probability of a pair below which it cannot join persons
 _ROUNDS = 10
-_CHAINS = 2
-_WARM_SWEEPS = 8  # sweeps between two estimates of the expected numbers of persons
-_WARM_UP, _SWEEPS, _EVERY = 40, 120, 4  # sweeps of a chain before and while every fourth partition is kept
+_SETTLED = 4  # rounds after which sampled numbers of persons are averaged: what still moves them is chance
+_DOUBT = 0.05  # summed p (1 - p) of a record's likely pairs above which every sweep visits it
+_CHUNK = 1 << 16  # records of components that are summed in one go
 _PAIRS_OF = 1.0  # power of 2/k by which the summed weights of k records count
 _FLOOR = -3.0  # nats that one pair can say against a person of three records or more
 _CEILING = 0.0
@@ -105,14 +108,20 @@ class Posterior:
     probability
         float64, shape (pairs,): probability of each pair to be one person.
     label
-        int32, shape (draws, records): person of each record in each draw, by the first of its records.
+        int32, shape (records,): the first record of each record's person in the first draw.
+    open
+        int64: records whose label is not the same in every draw, ascending.
+    drawn
+        int32, shape (draws, open): their labels in each draw.
     diagnostics
-        ``summed`` and ``sampled`` records, ``largest_component``, and of the sampled ones the split R-hat and effective
-        number of draws of the number of links.
+        ``summed_records`` and ``sampled_records``, ``largest_component``, and of the sampled ones split R-hat
+        (``r_hat``) and effective number of draws (``effective_draws``) of the number of links.
     """
 
     probability: Floats
     label: NDArray[np.int32]
+    open: Ints
+    drawn: NDArray[np.int32]
     diagnostics: dict[str, Any]
 
 
@@ -122,40 +131,61 @@ def posterior(question: Question, *, draws: int = DRAWS, seed: int = 0) -> Poste
     Raises
     ------
     LinkError
-        More than 16 sources.
+        More than 16 sources, or a weight or probability that is no number or not finite.
     """
-    if len(question.single) > _SOURCES:
-        raise LinkError(f"more than {_SOURCES} sources", reason="too-many-sources")
+    _check(question)
     graph = _Graph.of(question)
-    lists = _start(question)
-    label = np.arange(len(graph.large))
-    for turn in range(_ROUNDS):
-        before = lists
-        model = graph.model(question, lists)
-        lists, _, _ = enumerate_components(model, graph.small, graph.small_bounds, 0, 0)
-        lists += graph.alone
-        if len(graph.large):
-            label, found = _warm(graph, model, label, seed + turn)
-            lists += found
-        if np.abs(lists - before).sum() < 0.01 + 1e-4 * lists.sum():
-            break
-    model = graph.model(question, lists)
-    _, pairs, drawn = enumerate_components(model, graph.small, graph.small_bounds, draws, seed)
+    whole = graph.model(question)
+    part, place = _cut(whole, graph.large)
+    lists, label = _learn(question, graph, whole, part, seed)
+    summed = _sum_small(graph, _expecting(whole, question, lists), max(draws, 1), seed)
+    pairs, base = summed.pairs, np.arange(len(question.source), dtype=np.int32)
+    base[graph.small] = summed.label
+    record, drawn = summed.open, summed.drawn
     diagnostics: dict[str, Any] = {
         "summed_records": len(graph.small),
         "sampled_records": len(graph.large),
         "largest_component": graph.largest,
     }
     if len(graph.large):
-        chains = _run_chains(graph, model, label, seed)
-        pairs = pairs + chains.pairs
-        drawn[:, graph.large] = graph.large[chains.drawn(draws)]
+        starts = np.arange(len(label)), label
+        chains = run_chains(_expecting(part, question, lists), graph.doubtful, starts, max(draws, 1), seed)
+        pairs[place] = chains.pairs
+        base[graph.large] = graph.large[chains.label[0]]
+        moved = np.flatnonzero((chains.label != chains.label[0]).any(axis=0))
+        record = np.concatenate([record, graph.large[moved]])
+        drawn = np.concatenate([drawn, graph.large.astype(np.int32)[chains.label[:, moved]]], axis=1)
         diagnostics |= chains.diagnostics
-    alone = np.flatnonzero(drawn[0] < 0) if draws else np.zeros(0, np.int64)
-    drawn[:, alone] = alone
+    order = np.argsort(record)
     inside = graph.component[question.left] == graph.component[question.right]
     probability = np.where(inside, pairs[graph.place], np.minimum(question.probability, _NEAR))
-    return Posterior(probability, drawn, diagnostics)
+    return Posterior(probability, base, record[order], drawn[:draws, order], diagnostics)
+
+
+def _check(question: Question) -> None:
+    if len(question.single) > _SOURCES:
+        raise LinkError(f"more than {_SOURCES} sources", reason="too-many-sources")
+    numbers = question.weight, question.far, question.matches, question.probability
+    if not all(np.isfinite(values).all() for values in numbers):
+        raise LinkError("a match weight or probability is not a finite number", reason="bad-weights")
+    if not ((question.probability >= 0) & (question.probability <= 1)).all():
+        raise LinkError("a match probability is not a number from 0 to 1", reason="bad-weights")
+
+
+def _learn(question: Question, graph: _Graph, whole: Model, part: Model, seed: int) -> tuple[Floats, Ints]:
+    """Learn the expected numbers of persons by lists; return them and a likely partition of the sampled records."""
+    lists, label = _start(question), np.arange(len(graph.large))
+    sampled: list[Floats] = []
+    for turn in range(_ROUNDS):
+        before = lists
+        lists = graph.alone + _sum_small(graph, _expecting(whole, question, before), 0, seed).lists
+        if len(graph.large):
+            label, found = warm(_expecting(part, question, before), graph.doubtful, label, seed + turn)
+            sampled.append(found)
+            lists = lists + np.mean(sampled[min(turn, _SETTLED) :], axis=0)
+        if np.abs(lists - before).sum() < 0.01 + 1e-4 * lists.sum():
+            break
+    return lists, label
 
 
 def _start(question: Question) -> Floats:
@@ -171,129 +201,120 @@ def _start(question: Question) -> Floats:
     return lists
 
 
+def _expecting(model: Model, question: Question, lists: Floats) -> Model:
+    """Return the model in which so many persons are expected on every set of lists."""
+    number = len(question.single)
+    sets = np.arange(1 << number)
+    on = (sets[:, None] >> np.arange(number)) & 1
+    records = lists @ on  # persons, that is, on each list
+    # One person more, spread over all sets of lists as if being on one said nothing of being on another.
+    share = np.clip(records / lists.sum(), 1e-6, 1 - 1e-6)
+    spread = np.prod(np.where(on == 1, share, 1 - share), axis=1)
+    spread[0] = 0
+    person = np.full(len(sets), -np.inf)
+    person[1:] = np.log(lists[1:] + spread[1:] / spread.sum())
+    sizes = np.maximum(np.bincount(question.source, minlength=number), 1)
+    again = np.clip(1 - records / sizes, 1e-6, 1 - 1e-6)
+    person += (on * np.where(question.single, 0.0, np.log1p(-again))).sum(axis=1)
+    return model._replace(person=person, repeat=np.log(again))
+
+
 @dataclass(frozen=True)
 class _Graph:
     """Records as nodes, all weighed pairs as edges; components are joined by likely pairs only."""
 
     starts: Ints
-    others: Ints
+    others: NDArray[np.int32]
     weights: Floats
     near_starts: Ints
-    near: Ints
+    near: NDArray[np.int32]
     place: Ints  # of each pair, as seen from its left record
-    component: Ints
+    component: NDArray[np.int32]
     small: Ints  # records of components that are summed, one component after the other
     small_bounds: Ints
     large: Ints  # records of those that are sampled
+    doubtful: NDArray[np.bool_]  # (large,): whether the pairs of a sampled record leave it open
     alone: Floats  # (2^sources,) persons who are single records without a likely partner
     largest: int
 
     @classmethod
     def of(cls, question: Question) -> _Graph:
-        records, pairs = len(question.source), len(question.left)
+        records = len(question.source)
         likely = question.probability > _NEAR
-        ends = question.left[likely], question.right[likely]
-        joined = coo_array((np.ones(len(ends[0]), np.int8), ends), shape=(records, records))
-        component = connected_components(joined, directed=False)[1].astype(np.int64)
-        inside = component[question.left] == component[question.right]
-        a, b = question.left[inside], question.right[inside]
-        order = np.lexsort((np.concatenate([b, a]), np.concatenate([a, b])))
-        place = np.zeros(pairs, np.int64)
-        back = np.empty(len(order), np.int64)
+        near = question.left[likely], question.right[likely]
+        joined = coo_array((np.ones(len(near[0]), np.int8), near), shape=(records, records))
+        component = connected_components(joined, directed=False)[1].astype(np.int32)
+        inside = np.flatnonzero(component[question.left] == component[question.right])
+        starts, others, order = _both_ways(question.left[inside], question.right[inside], records)
+        near_starts, near_others, _ = _both_ways(*near, records)
+        place, back = np.zeros(len(question.left), np.int64), np.empty(len(order), np.int64)
         back[order] = np.arange(len(order))
-        place[inside] = back[: len(a)]
-        starts = np.searchsorted(np.concatenate([a, b])[order], np.arange(records + 1))
-        near_of, near = np.concatenate(ends), np.concatenate(ends[::-1])
-        by_record = np.argsort(near_of, kind="stable")
+        place[inside] = back[: len(inside)]
         sizes = np.bincount(component)
         by_component = np.argsort(component, kind="stable")
         size_of = sizes[component[by_component]]
         small = by_component[(size_of > 1) & (size_of <= MOST)]
-        alone = np.zeros(1 << len(question.single))
-        np.add.at(alone, 1 << question.source[by_component[size_of == 1]], 1.0)
+        large = np.sort(by_component[size_of > MOST])
+        alone = np.bincount(1 << question.source[by_component[size_of == 1]], minlength=1 << len(question.single))
+        spread = question.probability[likely] * (1 - question.probability[likely])
+        doubt = sum(np.bincount(end, weights=spread, minlength=records) for end in near)
         return cls(
             starts=starts,
-            others=np.concatenate([b, a])[order],
+            others=others,
             weights=np.tile(question.weight[inside], 2)[order],
-            near_starts=np.searchsorted(near_of[by_record], np.arange(records + 1)),
-            near=near[by_record],
+            near_starts=near_starts,
+            near=near_others,
             place=place,
             component=component,
             small=small,
-            small_bounds=np.concatenate([[0], np.flatnonzero(np.diff(component[small])) + 1, [len(small)]])
-            if len(small)
-            else np.zeros(1, np.int64),
-            large=np.sort(by_component[size_of > MOST]),
-            alone=alone,
+            small_bounds=np.flatnonzero(np.diff(component[small], prepend=-1, append=-1)),
+            large=large,
+            doubtful=np.asarray(doubt)[large] > _DOUBT,
+            alone=alone.astype(np.float64),
             largest=int(sizes.max(initial=0)),
         )
 
-    def model(self, question: Question, lists: Floats) -> Model:
-        """Return the model in which so many persons are expected on every set of lists."""
-        number = len(question.single)
-        sets = np.arange(1 << number)
-        on = (sets[:, None] >> np.arange(number)) & 1
-        total = lists.sum()
-        # One person more, spread over all sets of lists as if being on one said nothing of being on another.
-        share = np.clip((lists[:, None] * on).sum(axis=0) / total, 1e-6, 1 - 1e-6)
-        spread = np.prod(np.where(on == 1, share, 1 - share), axis=1)
-        spread[0] = 0
-        person = np.full(len(sets), -np.inf)
-        person[1:] = np.log(lists[1:] + spread[1:] / spread.sum())
-        sizes = np.maximum(np.bincount(question.source, minlength=number), 1)
-        again = np.clip(1 - (lists[:, None] * on).sum(axis=0) / sizes, 1e-6, 1 - 1e-6)
-        person += (on * np.where(question.single, 0.0, np.log1p(-again))).sum(axis=1)
+    def model(self, question: Question) -> Model:
+        """Return the model that expects nobody as yet, see :func:`_expecting`."""
         sizes = np.maximum(np.arange(_LARGEST + 1), 2)
         return Model(
-            question.source,
-            question.single,
-            person,
-            np.log(again),
-            (2 / sizes) ** _PAIRS_OF,
-            self.starts,
-            self.others,
-            self.weights,
-            self.near_starts,
-            self.near,
-            question.far,
-            _FLOOR,
-            _CEILING,
+            source=question.source,
+            single=question.single,
+            person=np.zeros(0),
+            repeat=np.zeros(0),
+            shrink=(2 / sizes) ** _PAIRS_OF,
+            starts=self.starts,
+            others=self.others,
+            weights=self.weights,
+            near_starts=self.near_starts,
+            near=self.near,
+            far=question.far,
+            floor=_FLOOR,
+            ceiling=_CEILING,
         )
 
 
-@dataclass(frozen=True)
-class _Chains:
-    pairs: Floats
-    kept: list[Ints]
-    diagnostics: dict[str, float]
-
-    def drawn(self, draws: int) -> Ints:
-        """Take draws evenly from all chains."""
-        each = -(-draws // len(self.kept))
-        taken = [chain[np.linspace(0, len(chain) - 1, each).astype(int)] for chain in self.kept]
-        return np.array([_first_of(label) for label in np.concatenate(taken)[:draws]])
+def _both_ways(left: Ints, right: Ints, records: int) -> tuple[Ints, NDArray[np.int32], Ints]:
+    """Return where each record's neighbours start, the neighbours, ascending, and their order out of both ways."""
+    here, there = np.concatenate([left, right]), np.concatenate([right, left])
+    order = np.argsort(here * records + there)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(here, minlength=records))])
+    return starts, there[order].astype(np.int32), order
 
 
-def _first_of(label: Ints) -> Ints:
-    """Name every person by the first of its records."""
-    _, first, inverse = np.unique(label, return_index=True, return_inverse=True)
-    named: Ints = first[inverse]
-    return named
-
-
-def _cut(graph: _Graph, model: Model) -> tuple[Model, Ints]:
-    """Return the model of the sampled records alone, and where its neighbours stand in the whole one's."""
-    new = np.full(len(model.source), -1)
-    new[graph.large] = np.arange(len(graph.large))
-    starts, place = _rows(graph.starts, graph.large)
-    near_starts, near_place = _rows(graph.near_starts, graph.large)
+def _cut(model: Model, records: Ints) -> tuple[Model, Ints]:
+    """Return the model of some whole components alone, and where its neighbours stand in the whole one's."""
+    new = np.full(len(model.source), -1, np.int32)
+    new[records] = np.arange(len(records))
+    starts, place = _rows(model.starts, records)
+    near_starts, near_place = _rows(model.near_starts, records)
     return model._replace(
-        source=model.source[graph.large],
+        source=model.source[records],
         starts=starts,
-        others=new[graph.others[place]],
-        weights=graph.weights[place],
+        others=new[model.others[place]],
+        weights=model.weights[place],
         near_starts=near_starts,
-        near=new[graph.near[near_place]],
+        near=new[model.near[near_place]],
     ), place
 
 
@@ -304,54 +325,35 @@ def _rows(starts: Ints, chosen: Ints) -> tuple[Ints, Ints]:
     return new, np.arange(new[-1]) + np.repeat(starts[chosen] - new[:-1], lengths)
 
 
-def _warm(graph: _Graph, model: Model, label: Ints, seed: int) -> tuple[Ints, Floats]:
-    """Go on with one chain for a while; return its state and the mean number of persons by lists."""
-    part, _ = _cut(graph, model)
-    kept, _ = sample(part, label, _WARM_SWEEPS, 1, seed)
-    kept = kept[_WARM_SWEEPS // 2 :]
-    found = np.array([_persons_by_lists(one, part.source, len(model.person)) for one in kept])
-    return kept[-1], found.mean(axis=0)
+@dataclass(frozen=True)
+class _Summed:
+    lists: Floats
+    pairs: Floats  # (neighbours,)
+    label: NDArray[np.int32]  # (small,), in the first draw
+    open: Ints  # small records whose label varies
+    drawn: NDArray[np.int32]  # (draws, open)
 
 
-def _persons_by_lists(label: Ints, source: Ints, sets: int) -> Floats:
-    lists = np.zeros(len(label), np.int64)
-    np.bitwise_or.at(lists, label, 1 << source)
-    return np.bincount(lists[np.unique(label)], minlength=sets).astype(np.float64)
+def _sum_small(graph: _Graph, model: Model, draws: int, seed: int) -> _Summed:
+    """Sum over the small components, some at a time, so that only draws that vary are held; without draws no pairs."""
+    pairs = np.zeros(len(graph.others) if draws else 0)
+    ends = np.searchsorted(graph.small_bounds, np.arange(0, len(graph.small), _CHUNK)[1:])
+    edges = np.unique(np.concatenate([[0], ends, [max(len(graph.small_bounds) - 1, 0)]]))
 
+    def one(chunk: int) -> _Summed:
+        bounds = graph.small_bounds[edges[chunk] : edges[chunk + 1] + 1]
+        records = graph.small[bounds[0] : bounds[-1]]
+        lists, label = enumerate_components(model, records, bounds - bounds[0], draws, seed + chunk, pairs)
+        varies = np.flatnonzero((label != label[:1]).any(axis=0))
+        return _Summed(lists, pairs, label[0] if draws else np.zeros(0, np.int32), records[varies], label[:, varies])
 
-def _run_chains(graph: _Graph, model: Model, label: Ints, seed: int) -> _Chains:
-    """Sample the large components: half of the chains start from records apart, half from where the search ended."""
-    part, place = _cut(graph, model)
-    left = np.repeat(np.arange(len(part.source)), np.diff(part.starts))
-    kept, links = [], []
-    pairs = np.zeros(len(graph.others))
-    for chain in range(_CHAINS):
-        start = label if chain % 2 else np.arange(len(label))
-        states, counted = sample(part, start.copy(), _WARM_UP + _SWEEPS, _EVERY, seed * _CHAINS + chain)
-        kept.append(states[_WARM_UP // _EVERY :])
-        links.append(counted[_WARM_UP:])
-        for state in states[_WARM_UP // _EVERY :]:
-            pairs[place] += state[left] == state[part.others]
-    states_kept = sum(len(states) for states in kept)
-    return _Chains(pairs / states_kept, kept, _convergence(np.array(links)))
-
-
-def _convergence(links: Floats) -> dict[str, float]:
-    """Return split R-hat and effective sample size of the number of links (Gelman et al. 2013, section 11.4-5)."""
-    half = links.shape[1] // 2
-    chains = np.concatenate([links[:, :half], links[:, half : 2 * half]])
-    within = float(chains.var(axis=1, ddof=1).mean())
-    between = float(chains.mean(axis=1).var(ddof=1))
-    total = within * (half - 1) / half + between
-    if total <= 0:
-        return {"r_hat": 1.0, "effective_draws": float(chains.size)}
-    if within <= 0:
-        return {"r_hat": float("inf"), "effective_draws": float(len(chains))}
-    correlation = 0.0
-    for lag in range(1, half):
-        gap = chains[:, lag:] - chains[:, :-lag]
-        at_lag = 1 - float((gap**2).mean()) / (2 * total)
-        if at_lag < 0.05:
-            break
-        correlation += at_lag
-    return {"r_hat": float(np.sqrt(total / within)), "effective_draws": float(chains.size / (1 + 2 * correlation))}
+    with ThreadPoolExecutor(get_num_threads()) as pool:
+        found = list(pool.map(one, range(len(edges) - 1)))
+    nothing = np.zeros(0, np.int32)
+    return _Summed(
+        lists=np.sum([np.zeros(len(model.person)), *(part.lists for part in found)], axis=0),
+        pairs=pairs,
+        label=np.concatenate([nothing, *(part.label for part in found)]),
+        open=np.concatenate([nothing.astype(np.int64), *(part.open for part in found)]),
+        drawn=np.concatenate([np.zeros((draws, 0), np.int32), *(part.drawn for part in found)], axis=1),
+    )

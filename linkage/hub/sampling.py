@@ -2,7 +2,8 @@
 
 A state is a partition. A step takes one record out of its person and puts it, with the odds that the posterior gives,
 to the person of one of its neighbours or apart. A further step lets two records of one source change places between
-their persons: a source without repeats blocks the way from one person to the other by single steps.
+their persons: a source without repeats blocks the way from one person to the other by single steps. Records about which
+there is next to no doubt are visited now and then only.
 """
 
 from __future__ import annotations
@@ -13,7 +14,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["Model", "sample", "set_weight"]
+__all__ = ["Model", "find", "sample", "set_weight"]
+
+_QUIET = 8
+"""Every so many sweeps all records are visited, else those in doubt alone."""
+
+_fast = njit(cache=True, nogil=True, _nrt=False)  # type: ignore[call-overload]
+"""Compile what allocates nothing: to count the references to a dozen arrays in every call takes four times as long."""
 
 
 class Model(NamedTuple):
@@ -35,7 +42,8 @@ class Model(NamedTuple):
     starts, others, weights
         Neighbours of record i are ``others[starts[i] : starts[i + 1]]``, ascending, with their match weights.
     near_starts, near
-        Likely partners of record i, to whose person it may move: ``near[near_starts[i] : near_starts[i + 1]]``.
+        Likely partners of record i, to whose person it may move: ``near[near_starts[i] : near_starts[i + 1]]``; of two
+        records each is the other's or neither is.
     far
         float64, shape (sources, sources): match weight of pairs that are no neighbours.
     floor, ceiling
@@ -48,10 +56,10 @@ class Model(NamedTuple):
     repeat: NDArray[np.float64]
     shrink: NDArray[np.float64]
     starts: NDArray[np.int64]
-    others: NDArray[np.int64]
+    others: NDArray[np.int32]
     weights: NDArray[np.float64]
     near_starts: NDArray[np.int64]
-    near: NDArray[np.int64]
+    near: NDArray[np.int32]
     far: NDArray[np.float64]
     floor: float
     ceiling: float
@@ -67,23 +75,35 @@ class _State(NamedTuple):
     value: NDArray[np.float64]
 
 
-@njit(cache=True, nogil=True)
+@_fast
+def find(starts, others, i, j):  # type: ignore[no-untyped-def]
+    """Return where neighbour j of record i stands in ``others``; -1 if it is none."""
+    low, end = starts[i], starts[i + 1]
+    high = end
+    while low < high:
+        middle = (low + high) >> 1
+        if others[middle] < j:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < end and others[low] == j else -1
+
+
+@_fast
 def _between(model, i, j):  # type: ignore[no-untyped-def]
-    source, starts = model.source, model.starts
-    if source[i] == source[j] and model.single[source[i]]:
+    if model.source[i] == model.source[j] and model.single[model.source[i]]:
         return -np.inf
-    place = starts[i] + np.searchsorted(model.others[starts[i] : starts[i + 1]], j)
-    if place < starts[i + 1] and model.others[place] == j:
-        return model.weights[place]
-    return model.far[source[i], source[j]]
+    place = find(model.starts, model.others, i, j)
+    return model.weights[place] if place >= 0 else model.far[model.source[i], model.source[j]]
 
 
-@njit(cache=True, nogil=True)
-def set_weight(model, members, size):  # type: ignore[no-untyped-def]
+@_fast
+def set_weight(model, members, size, best):  # type: ignore[no-untyped-def]
     """Return the log weight of the records ``members[:size]`` as one person; minus infinity if they cannot be one.
 
     The pairs of a spanning tree, the heaviest that there is, count in full: they are what holds the person together
-    and speak of different errors. The others repeat them, and count only as far as they contradict.
+    and speak of different errors. The others repeat them, and count only as far as they contradict. ``best`` is float64
+    space for as many records.
     """
     lists, prior = 0, 0.0
     for a in range(size):
@@ -103,11 +123,11 @@ def set_weight(model, members, size):  # type: ignore[no-untyped-def]
     if size == 3:
         tree, rest = _triangle(model, members)
     else:
-        tree, rest = _tree(model, members, size)
+        tree, rest = _tree(model, members, size, best)
     return model.person[lists] + prior + tree + model.shrink[min(size, model.shrink.shape[0] - 1)] * rest
 
 
-@njit(cache=True, nogil=True)
+@_fast
 def _triangle(model, members):  # type: ignore[no-untyped-def]
     """Return what :func:`_tree` returns, for three records."""
     first = _between(model, members[0], members[1])
@@ -117,18 +137,18 @@ def _triangle(model, members):  # type: ignore[no-untyped-def]
     return first + second + third - least, min(max(least, model.floor), model.ceiling)
 
 
-@njit(cache=True, nogil=True)
-def _tree(model, members, size):  # type: ignore[no-untyped-def]
+@_fast
+def _tree(model, members, size, best):  # type: ignore[no-untyped-def]
     """Sum the weights of the heaviest spanning tree (Prim), and those of the other pairs, cut at the bounds."""
-    best = np.full(size, -np.inf)
-    done = np.zeros(size, np.bool_)
+    for b in range(1, size):
+        best[b] = -np.inf
     tree, all_cut, tree_cut = 0.0, 0.0, 0.0
     last = 0
-    done[0] = True
     for _ in range(size - 1):
+        best[last] = np.inf  # is in the tree
         following = -1
         for b in range(size):
-            if done[b]:
+            if best[b] == np.inf:
                 continue
             weight = _between(model, members[last], members[b])
             all_cut += min(max(weight, model.floor), model.ceiling)
@@ -136,14 +156,13 @@ def _tree(model, members, size):  # type: ignore[no-untyped-def]
                 best[b] = weight
             if following < 0 or best[b] > best[following]:
                 following = b
-        done[following] = True
         tree += best[following]
         tree_cut += min(max(best[following], model.floor), model.ceiling)
         last = following
     return tree, all_cut - tree_cut
 
 
-@njit(cache=True, nogil=True)
+@_fast
 def _gather(state, number, members):  # type: ignore[no-untyped-def]
     size, i = 0, state.head[number]
     while i >= 0:
@@ -153,7 +172,7 @@ def _gather(state, number, members):  # type: ignore[no-untyped-def]
     return size
 
 
-@njit(cache=True, nogil=True)
+@_fast
 def _move(state, i, to):  # type: ignore[no-untyped-def]
     """Take a record out of its person, if it is in one, and put it to another, if there is one."""
     label, head, following, before, _ = state
@@ -172,37 +191,58 @@ def _move(state, i, to):  # type: ignore[no-untyped-def]
         head[to] = i
 
 
-@njit(cache=True, nogil=True)
-def _weigh(model, state, number, members):  # type: ignore[no-untyped-def]
-    """Note the weight of a person after a change."""
-    state.value[number] = set_weight(model, members, _gather(state, number, members))
+class _Space(NamedTuple):
+    """What a chain works in."""
+
+    spare: NDArray[np.int64]  # numbers that no person has
+    seen: NDArray[np.int64]  # when a person was last offered
+    members: NDArray[np.int64]
+    best: NDArray[np.float64]
+    choices: NDArray[np.int64]  # persons that a record may go to; -1 is to be one apart
+    values: NDArray[np.float64]  # their weights then
+    odds: NDArray[np.float64]
 
 
-@njit(cache=True, nogil=True)
-def _step(model, state, i, spare, free, seen, stamp, choices, odds, members):  # type: ignore[no-untyped-def]
-    """Draw the person of one record given all others; return how many labels are spare then."""
-    old = state.label[i]
-    if model.near_starts[i] == model.near_starts[i + 1]:
-        return free
-    _move(state, i, -1)
-    if state.head[old] < 0:
-        spare[free] = old
-        free += 1
-    else:
-        _weigh(model, state, old, members)
-    apart = model.person[1 << model.source[i]]
-    choices[0], odds[0], number = -1, 0.0, 1
+@_fast
+def _offer(model, state, space, i, stamp):  # type: ignore[no-untyped-def]
+    """List the persons that a record, now in none, may go to; return how many."""
+    choices, values, odds = space.choices, space.values, space.odds
+    choices[0], values[0], odds[0] = -1, model.person[1 << model.source[i]], 0.0
+    number, exclusive = 1, model.single[model.source[i]]
     for place in range(model.near_starts[i], model.near_starts[i + 1]):
         to = state.label[model.near[place]]
-        if seen[to] == stamp:
+        if space.seen[to] == stamp:
             continue
-        seen[to] = stamp
-        size = _gather(state, to, members)
-        members[size] = i
-        choices[number], odds[number] = to, set_weight(model, members, size + 1) - state.value[to] - apart
+        space.seen[to] = stamp
+        size = _gather(state, to, space.members)
+        blocked = False
+        for a in range(size):
+            blocked |= exclusive and model.source[space.members[a]] == model.source[i]
+        if blocked:
+            continue
+        space.members[size] = i
+        choices[number], values[number] = to, set_weight(model, space.members, size + 1, space.best)
+        odds[number] = values[number] - state.value[to] - values[0]
         number += 1
-    highest = odds[:number].max()
-    total = 0.0
+    return number
+
+
+@_fast
+def _step(model, state, space, i, free, stamp):  # type: ignore[no-untyped-def]
+    """Draw the person of one record given all others; return how many numbers are spare then."""
+    if model.near_starts[i] == model.near_starts[i + 1]:
+        return free
+    old = state.label[i]
+    _move(state, i, -1)
+    if state.head[old] < 0:
+        space.spare[free] = old
+        free += 1
+    else:
+        state.value[old] = set_weight(model, space.members, _gather(state, old, space.members), space.best)
+    number, odds = _offer(model, state, space, i, stamp), space.odds
+    highest, total = 0.0, 0.0
+    for k in range(number):
+        highest = max(highest, odds[k])
     for k in range(number):
         odds[k] = np.exp(odds[k] - highest)
         total += odds[k]
@@ -211,16 +251,16 @@ def _step(model, state, i, spare, free, seen, stamp, choices, odds, members):  #
     while chosen < number - 1 and aim >= odds[chosen]:
         aim -= odds[chosen]
         chosen += 1
-    to = choices[chosen]
+    to = space.choices[chosen]
     if to < 0:
         free -= 1
-        to = spare[free]
+        to = space.spare[free]
     _move(state, i, to)
-    _weigh(model, state, to, members)
+    state.value[to] = space.values[chosen]
     return free
 
 
-@njit(cache=True, nogil=True)
+@_fast
 def _roads(model, state, i, number):  # type: ignore[no-untyped-def]
     """Return the share of a record's likely partners that are in a person."""
     count = 0
@@ -229,8 +269,18 @@ def _roads(model, state, i, number):  # type: ignore[no-untyped-def]
     return count / max(model.near_starts[i + 1] - model.near_starts[i], 1)
 
 
-@njit(cache=True, nogil=True)
-def _exchange(model, state, i, members):  # type: ignore[no-untyped-def]
+@_fast
+def _replace(model, state, space, number, out, into):  # type: ignore[no-untyped-def]
+    """Return what a person would weigh if one record of it were another."""
+    size = _gather(state, number, space.members)
+    for a in range(size):
+        if space.members[a] == out:
+            space.members[a] = into
+    return set_weight(model, space.members, size, space.best)
+
+
+@_fast
+def _exchange(model, state, space, i, active):  # type: ignore[no-untyped-def]
     """Propose that a record changes places with the one of its source in a neighbour's person (Metropolis-Hastings)."""
     degree = model.near_starts[i + 1] - model.near_starts[i]
     if not model.single[model.source[i]] or degree == 0:
@@ -243,70 +293,109 @@ def _exchange(model, state, i, members):  # type: ignore[no-untyped-def]
         rival = state.following[rival]
     if rival < 0:
         return
-    # Either of the two could have proposed it, here and on the way back.
-    here = _roads(model, state, i, b) + _roads(model, state, rival, a)
-    back = _roads(model, state, i, a) + _roads(model, state, rival, b)
-    now = state.value[a] + state.value[b]
-    _move(state, i, b)
-    _move(state, rival, a)
-    _weigh(model, state, a, members)
-    _weigh(model, state, b, members)
-    after = state.value[a] + state.value[b]
-    if back == 0 or np.log(np.random.random()) >= after - now + np.log(back / here):
-        _move(state, i, a)
-        _move(state, rival, b)
-        _weigh(model, state, a, members)
-        _weigh(model, state, b, members)
+    # Either of the two could have proposed it, here and on the way back, if it is one that is visited.
+    here = _roads(model, state, i, b) + (_roads(model, state, rival, a) if active[rival] else 0.0)
+    back = _roads(model, state, i, a) + (_roads(model, state, rival, b) if active[rival] else 0.0)
+    if back == 0:
+        return
+    of_a = _replace(model, state, space, a, i, rival)
+    of_b = _replace(model, state, space, b, rival, i)
+    gain = of_a + of_b - state.value[a] - state.value[b]
+    if np.log(np.random.random()) < gain + np.log(back / here):
+        _move(state, i, b)
+        _move(state, rival, a)
+        state.value[a], state.value[b] = of_a, of_b
 
 
 @njit(cache=True, nogil=True)
-def sample(model, label, sweeps, keep, seed):  # type: ignore[no-untyped-def]
-    """Run one chain; return the partitions kept and how many links each sweep ended with.
-
-    Parameters
-    ----------
-    model : Model
-    label : int64 (records,): person of each record at the start, numbers below ``records``
-    sweeps, keep : sweeps over all records, and after how many of them a partition is kept
-    seed : of the chain
-
-    Returns
-    -------
-    kept : int64 (sweeps // keep, records)
-    links : float64 (sweeps,)
-    """
-    np.random.seed(seed)
+def _begin(model, label):  # type: ignore[no-untyped-def]
+    """Return the state of a partition, the space to work in and how many numbers are spare."""
     records = label.shape[0]
     state = _State(
         np.full(records, -1), np.full(records, -1), np.full(records, -1), np.full(records, -1), np.zeros(records)
     )
+    widest = 0
     for i in range(records):
         _move(state, i, label[i])
-    spare = np.empty(records, np.int64)  # labels that nobody has
-    free = 0
-    members = np.empty(records + 1, np.int64)
-    widest = 1
-    for i in range(records):
-        if state.head[i] >= 0:
-            _weigh(model, state, i, members)
-        if state.head[i] < 0:
-            spare[free] = i
-            free += 1
         widest = max(widest, model.near_starts[i + 1] - model.near_starts[i])
-    kept = np.empty((sweeps // keep, records), np.int64)
-    links = np.zeros(sweeps)
-    seen = np.full(records, -1)
-    choices, odds = np.empty(widest + 1, np.int64), np.empty(widest + 1)
+    space = _Space(
+        np.empty(records, np.int64),
+        np.full(records, -1),
+        np.empty(records + 1, np.int64),
+        np.empty(records + 1),
+        np.empty(widest + 1, np.int64),
+        np.empty(widest + 1),
+        np.empty(widest + 1),
+    )
+    free = 0
+    for number in range(records):
+        if state.head[number] >= 0:
+            size = _gather(state, number, space.members)
+            state.value[number] = set_weight(model, space.members, size, space.best)
+        else:
+            space.spare[free] = number
+            free += 1
+    return state, space, free
+
+
+@_fast
+def _count(model, state, members, lists, pairs):  # type: ignore[no-untyped-def]
+    """Add up the persons by their lists and the pairs that are together; return how many pairs these are."""
+    links = 0
+    for number in range(state.head.shape[0]):
+        size = _gather(state, number, members)
+        on = 0
+        for a in range(size):
+            on |= 1 << model.source[members[a]]
+            for b in range(a):
+                low, high = min(members[a], members[b]), max(members[a], members[b])
+                place = find(model.starts, model.others, low, high)
+                if place >= 0:
+                    pairs[place] += 1
+        if size:
+            lists[on] += 1
+        links += size * (size - 1) // 2
+    return links
+
+
+@njit(cache=True, nogil=True)
+def sample(model, active, label, warm_up, sweeps, keep, seed):  # type: ignore[no-untyped-def]
+    """Run one chain.
+
+    Parameters
+    ----------
+    model : Model
+    active : bool (records,): records that every sweep visits; the others are visited now and then only
+    label : int64 (records,): person of each record at the start, numbers below ``records``
+    warm_up, sweeps : sweeps before and while the chain is observed
+    keep : of so many observed sweeps one partition is kept, the last
+    seed : of the chain
+
+    Returns
+    -------
+    kept : int32 (sweeps // keep, records)
+    links : float64 (sweeps,): pairs of records that are one person after each observed sweep
+    lists : float64 (2^sources,): mean number of persons who are on exactly these lists
+    pairs : int32 (neighbours,): observed sweeps after which a record and its neighbour of higher number were one person
+    """
+    np.random.seed(seed)
+    records = label.shape[0]
+    state, space, free = _begin(model, label)
+    everyone, all_active = np.arange(records), np.ones(records, np.bool_)
+    doubtful = np.flatnonzero(active)
+    kept = np.empty((sweeps // keep, records), np.int32)
+    links, lists = np.zeros(sweeps), np.zeros(model.person.shape[0])
+    pairs = np.zeros(model.others.shape[0], np.int32)
     stamp = 0
-    for sweep in range(sweeps):
-        for _ in range(records):
-            i = np.random.randint(records)
-            free = _step(model, state, i, spare, free, seen, stamp, choices, odds, members)
-            _exchange(model, state, np.random.randint(records), members)
+    for sweep in range(warm_up + sweeps):
+        visited, among = (everyone, all_active) if sweep % _QUIET == 0 else (doubtful, active)
+        for i in visited:
+            free = _step(model, state, space, i, free, stamp)
             stamp += 1
-        for number in range(records):
-            size = _gather(state, number, members)
-            links[sweep] += size * (size - 1) / 2
-        if (sweep + 1) % keep == 0:
-            kept[(sweep + 1) // keep - 1] = state.label
-    return kept, links
+            _exchange(model, state, space, visited[np.random.randint(visited.shape[0])], among)
+        observed = sweep - warm_up
+        if observed >= 0:
+            links[observed] = _count(model, state, space.members, lists, pairs)
+            if (observed + 1) % keep == 0:
+                kept[(observed + 1) // keep - 1] = state.label
+    return kept, links, lists / sweeps, pairs
