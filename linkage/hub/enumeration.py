@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from linkage.hub.sampling import find, set_weight
+from linkage.hub.sampling import fast, find, set_weight
 
 __all__ = ["MOST", "enumerate_components", "enumerate_reference"]
 
@@ -27,11 +27,10 @@ _CAP = 1380.0
 as there are at most half as many persons of several records as there are records."""
 
 
-@njit(cache=True, nogil=True)
-def _relative_weights(model, records, weight):  # type: ignore[no-untyped-def]
+@fast
+def _relative_weights(model, records, members, best, weight):  # type: ignore[no-untyped-def]
     """Write down the weight of every set of records as one person over theirs as persons apart: float64 (2^k,)."""
     number = records.shape[0]
-    members, best = np.empty(number, np.int64), np.empty(number)
     cap = _CAP / number
     weight[0] = 1.0
     for chosen in range(1, 1 << number):
@@ -44,7 +43,7 @@ def _relative_weights(model, records, weight):  # type: ignore[no-untyped-def]
         weight[chosen] = np.exp(min(set_weight(model, members, size, best) - alone, cap)) if size > 1 else 1.0
 
 
-@njit(cache=True, nogil=True)
+@fast
 def _sum_up(weight, sums):  # type: ignore[no-untyped-def]
     """Write down, for every set of records, the sum over its partitions of the product of their persons' weights."""
     sums[0] = 1.0
@@ -61,11 +60,13 @@ def _sum_up(weight, sums):  # type: ignore[no-untyped-def]
         sums[chosen] = total
 
 
-@njit(cache=True, nogil=True)
+@fast
 def _add_chances(model, records, weight, sums, lists, chance):  # type: ignore[no-untyped-def]
     """Add the chances of all persons to their lists; write down those of all pairs, as places in ``records``."""
     number, whole = records.shape[0], weight.shape[0] - 1
-    chance[:number, :number] = 0.0
+    for i in range(number):
+        for j in range(i):
+            chance[i, j] = 0.0
     for chosen in range(1, weight.shape[0]):
         here = weight[chosen] * sums[whole ^ chosen] / sums[whole]
         if here == 0:
@@ -80,7 +81,7 @@ def _add_chances(model, records, weight, sums, lists, chance):  # type: ignore[n
         lists[on] += here
 
 
-@njit(cache=True, nogil=True)
+@fast
 def _draw(weight, sums, records, label):  # type: ignore[no-untyped-def]
     """Draw a partition into ``label``: each record gets the first record of its person."""
     left = weight.shape[0] - 1
@@ -127,13 +128,14 @@ def enumerate_components(model, records, bounds, draws, seed, pairs):  # type: i
     np.random.seed(seed)
     lists = np.zeros(model.person.shape[0])
     label = np.empty((draws, records.shape[0]), np.int32)
+    members, best = np.empty(MOST, np.int64), np.empty(MOST)
     all_weights, all_sums, chance = np.empty(1 << MOST), np.empty(1 << MOST), np.empty((MOST, MOST))
     for component in range(bounds.shape[0] - 1):
         start, end = bounds[component], bounds[component + 1]
         inside = records[start:end]
         number = end - start
         weight, sums = all_weights[: 1 << number], all_sums[: 1 << number]
-        _relative_weights(model, inside, weight)
+        _relative_weights(model, inside, members, best, weight)
         _sum_up(weight, sums)
         _add_chances(model, inside, weight, sums, lists, chance)
         if pairs.shape[0]:

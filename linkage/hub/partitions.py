@@ -41,6 +41,7 @@ _SOURCES = 16  # lists whose sets are all counted
 _NEAR = 0.01  # probability of a pair below which it cannot join persons
 _ROUNDS = 10
 _SETTLED = 4  # rounds after which sampled numbers of persons are averaged: what still moves them is chance
+_CHANGE, _CHANGE_SAMPLED = 1e-4, 1e-3  # share of persons by which these numbers change no more
 _DOUBT = 0.05  # summed p (1 - p) of a record's likely pairs above which every sweep visits it
 _CHUNK = 1 << 16  # records of components that are summed in one go
 _PAIRS_OF = 1.0  # power of 2/k by which the summed weights of k records count
@@ -183,7 +184,8 @@ def _learn(question: Question, graph: _Graph, whole: Model, part: Model, seed: i
             label, found = warm(_expecting(part, question, before), graph.doubtful, label, seed + turn)
             sampled.append(found)
             lists = lists + np.mean(sampled[min(turn, _SETTLED) :], axis=0)
-        if np.abs(lists - before).sum() < 0.01 + 1e-4 * lists.sum():
+        enough = _CHANGE if not len(graph.large) else _CHANGE_SAMPLED if turn > _SETTLED else 0.0
+        if np.abs(lists - before).sum() < 0.01 + enough * lists.sum():
             break
     return lists, label
 
@@ -228,6 +230,7 @@ class _Graph:
     weights: Floats
     near_starts: Ints
     near: NDArray[np.int32]
+    near_weights: Floats
     place: Ints  # of each pair, as seen from its left record
     component: NDArray[np.int32]
     small: Ints  # records of components that are summed, one component after the other
@@ -246,7 +249,7 @@ class _Graph:
         component = connected_components(joined, directed=False)[1].astype(np.int32)
         inside = np.flatnonzero(component[question.left] == component[question.right])
         starts, others, order = _both_ways(question.left[inside], question.right[inside], records)
-        near_starts, near_others, _ = _both_ways(*near, records)
+        near_starts, near_others, near_order = _both_ways(*near, records)
         place, back = np.zeros(len(question.left), np.int64), np.empty(len(order), np.int64)
         back[order] = np.arange(len(order))
         place[inside] = back[: len(inside)]
@@ -264,6 +267,7 @@ class _Graph:
             weights=np.tile(question.weight[inside], 2)[order],
             near_starts=near_starts,
             near=near_others,
+            near_weights=np.tile(question.weight[likely], 2)[near_order],
             place=place,
             component=component,
             small=small,
@@ -288,6 +292,7 @@ class _Graph:
             weights=self.weights,
             near_starts=self.near_starts,
             near=self.near,
+            near_weights=self.near_weights,
             far=question.far,
             floor=_FLOOR,
             ceiling=_CEILING,
@@ -315,6 +320,7 @@ def _cut(model: Model, records: Ints) -> tuple[Model, Ints]:
         weights=model.weights[place],
         near_starts=near_starts,
         near=new[model.near[near_place]],
+        near_weights=model.near_weights[near_place],
     ), place
 
 

@@ -14,12 +14,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["Model", "find", "sample", "set_weight"]
+__all__ = ["Model", "fast", "find", "sample", "set_weight"]
 
 _QUIET = 8
 """Every so many sweeps all records are visited, else those in doubt alone."""
 
-_fast = njit(cache=True, nogil=True, _nrt=False)  # type: ignore[call-overload]
+fast = njit(cache=True, nogil=True, _nrt=False)  # type: ignore[call-overload]
 """Compile what allocates nothing: to count the references to a dozen arrays in every call takes four times as long."""
 
 
@@ -41,9 +41,9 @@ class Model(NamedTuple):
         larger ones.
     starts, others, weights
         Neighbours of record i are ``others[starts[i] : starts[i + 1]]``, ascending, with their match weights.
-    near_starts, near
-        Likely partners of record i, to whose person it may move: ``near[near_starts[i] : near_starts[i + 1]]``; of two
-        records each is the other's or neither is.
+    near_starts, near, near_weights
+        Likely partners of record i, to whose person it may move: ``near[near_starts[i] : near_starts[i + 1]]``,
+        ascending, with their match weights; of two records each is the other's or neither is.
     far
         float64, shape (sources, sources): match weight of pairs that are no neighbours.
     floor, ceiling
@@ -60,6 +60,7 @@ class Model(NamedTuple):
     weights: NDArray[np.float64]
     near_starts: NDArray[np.int64]
     near: NDArray[np.int32]
+    near_weights: NDArray[np.float64]
     far: NDArray[np.float64]
     floor: float
     ceiling: float
@@ -75,7 +76,7 @@ class _State(NamedTuple):
     value: NDArray[np.float64]
 
 
-@_fast
+@fast
 def find(starts, others, i, j):  # type: ignore[no-untyped-def]
     """Return where neighbour j of record i stands in ``others``; -1 if it is none."""
     low, end = starts[i], starts[i + 1]
@@ -89,15 +90,18 @@ def find(starts, others, i, j):  # type: ignore[no-untyped-def]
     return low if low < end and others[low] == j else -1
 
 
-@_fast
+@fast
 def _between(model, i, j):  # type: ignore[no-untyped-def]
     if model.source[i] == model.source[j] and model.single[model.source[i]]:
         return -np.inf
+    place = find(model.near_starts, model.near, i, j)  # few, and nearly always it
+    if place >= 0:
+        return model.near_weights[place]
     place = find(model.starts, model.others, i, j)
     return model.weights[place] if place >= 0 else model.far[model.source[i], model.source[j]]
 
 
-@_fast
+@fast
 def set_weight(model, members, size, best):  # type: ignore[no-untyped-def]
     """Return the log weight of the records ``members[:size]`` as one person; minus infinity if they cannot be one.
 
@@ -127,7 +131,7 @@ def set_weight(model, members, size, best):  # type: ignore[no-untyped-def]
     return model.person[lists] + prior + tree + model.shrink[min(size, model.shrink.shape[0] - 1)] * rest
 
 
-@_fast
+@fast
 def _triangle(model, members):  # type: ignore[no-untyped-def]
     """Return what :func:`_tree` returns, for three records."""
     first = _between(model, members[0], members[1])
@@ -137,7 +141,7 @@ def _triangle(model, members):  # type: ignore[no-untyped-def]
     return first + second + third - least, min(max(least, model.floor), model.ceiling)
 
 
-@_fast
+@fast
 def _tree(model, members, size, best):  # type: ignore[no-untyped-def]
     """Sum the weights of the heaviest spanning tree (Prim), and those of the other pairs, cut at the bounds."""
     for b in range(1, size):
@@ -162,7 +166,7 @@ def _tree(model, members, size, best):  # type: ignore[no-untyped-def]
     return tree, all_cut - tree_cut
 
 
-@_fast
+@fast
 def _gather(state, number, members):  # type: ignore[no-untyped-def]
     size, i = 0, state.head[number]
     while i >= 0:
@@ -172,7 +176,7 @@ def _gather(state, number, members):  # type: ignore[no-untyped-def]
     return size
 
 
-@_fast
+@fast
 def _move(state, i, to):  # type: ignore[no-untyped-def]
     """Take a record out of its person, if it is in one, and put it to another, if there is one."""
     label, head, following, before, _ = state
@@ -203,7 +207,7 @@ class _Space(NamedTuple):
     odds: NDArray[np.float64]
 
 
-@_fast
+@fast
 def _offer(model, state, space, i, stamp):  # type: ignore[no-untyped-def]
     """List the persons that a record, now in none, may go to; return how many."""
     choices, values, odds = space.choices, space.values, space.odds
@@ -227,7 +231,7 @@ def _offer(model, state, space, i, stamp):  # type: ignore[no-untyped-def]
     return number
 
 
-@_fast
+@fast
 def _step(model, state, space, i, free, stamp):  # type: ignore[no-untyped-def]
     """Draw the person of one record given all others; return how many numbers are spare then."""
     if model.near_starts[i] == model.near_starts[i + 1]:
@@ -260,7 +264,7 @@ def _step(model, state, space, i, free, stamp):  # type: ignore[no-untyped-def]
     return free
 
 
-@_fast
+@fast
 def _roads(model, state, i, number):  # type: ignore[no-untyped-def]
     """Return the share of a record's likely partners that are in a person."""
     count = 0
@@ -269,7 +273,7 @@ def _roads(model, state, i, number):  # type: ignore[no-untyped-def]
     return count / max(model.near_starts[i + 1] - model.near_starts[i], 1)
 
 
-@_fast
+@fast
 def _replace(model, state, space, number, out, into):  # type: ignore[no-untyped-def]
     """Return what a person would weigh if one record of it were another."""
     size = _gather(state, number, space.members)
@@ -279,7 +283,7 @@ def _replace(model, state, space, number, out, into):  # type: ignore[no-untyped
     return set_weight(model, space.members, size, space.best)
 
 
-@_fast
+@fast
 def _exchange(model, state, space, i, active):  # type: ignore[no-untyped-def]
     """Propose that a record changes places with the one of its source in a neighbour's person (Metropolis-Hastings)."""
     degree = model.near_starts[i + 1] - model.near_starts[i]
@@ -338,7 +342,7 @@ def _begin(model, label):  # type: ignore[no-untyped-def]
     return state, space, free
 
 
-@_fast
+@fast
 def _count(model, state, members, lists, pairs):  # type: ignore[no-untyped-def]
     """Add up the persons by their lists and the pairs that are together; return how many pairs these are."""
     links = 0
