@@ -34,7 +34,7 @@ _KERNEL = np.array([1, 2, 3, 4, 3, 2, 1]) / 16
 _LAST, _DECADES = 0.03, 6  # share of the matches that are few; levels, two decades, over which their fall-off is read
 _POOL = 30.0  # pairs by which a stratum's m leans on the pooled m
 _SPREAD = 2.0  # pairs that fall as unlike ones do, so that an empty level says nothing
-_ROUNDS = 100
+_ROUNDS, _SETTLED = 100, 15  # rounds at most; rounds before which no match is out of place
 
 
 @dataclass(frozen=True)
@@ -189,8 +189,8 @@ def _maximise(
         far_chance = np.minimum(np.exp(np.clip(ratio[0] + prior, -50, 50)), 1e-5)
         before, matches = matches, np.bincount(pair_of, weights=close, minlength=number) + far_pairs * far_chance
         share = np.append(close, (far_pairs * far_chance).sum())
-        m = _learn_m(np.append(level, np.uint8(0))[:, None], strata, share, u, smooth=True)
-        if rounds > 15 and np.abs(matches - before).sum() < 0.1 + 2e-4 * matches.sum():
+        m = _learn_m(np.append(level, np.uint8(0))[:, None], strata, share, u, smooth=True, settled=rounds >= _SETTLED)
+        if rounds > _SETTLED + 8 and np.abs(matches - before).sum() < 0.1 + 2e-4 * matches.sum():
             break
     probability = np.zeros(len(problem.linkable))
     probability[chosen], probability[far] = close, far_chance[problem.pair_of[far]]
@@ -220,12 +220,19 @@ def _weights(levels: NDArray[np.uint8], strata: NDArray[np.uint8], m: Floats, u:
 
 
 def _learn_m(
-    levels: NDArray[np.uint8], strata: NDArray[np.uint8], share: Floats, u: Floats, *, smooth: bool = False
+    levels: NDArray[np.uint8],
+    strata: NDArray[np.uint8],
+    share: Floats,
+    u: Floats,
+    *,
+    smooth: bool = False,
+    settled: bool = False,
 ) -> Floats:
     """Estimate m from weighted pairs; strata lean on the pooled filter, and m over u never falls with nearness.
 
     Where levels are even steps of one sum, m is smooth along them: an average over a decade of rarity on either side
-    keeps a handful of unlike pairs that chance put into one level from passing for matches.
+    keeps a handful of unlike pairs that chance put into one level from passing for matches. Once the matches have
+    ``settled`` where the data hold them, their far end is trimmed.
     """
     filters, number, size = u.shape
     m = np.empty_like(u)
@@ -235,7 +242,8 @@ def _learn_m(
         counts = np.bincount(cell, weights=share[there], minlength=number * size).reshape(number, size)
         if smooth:
             counts = correlate1d(counts, _KERNEL, axis=1, mode="nearest")
-            counts[0] = _end_as_they_fell(counts[0])
+            if settled:
+                counts[0] = _end_as_they_fell(counts[0])
         counts = counts + _SPREAD * u[place]
         pooled = counts.sum(axis=0)
         counts = counts + _POOL * pooled / pooled.sum() if number > 1 else pooled[None]
