@@ -19,7 +19,7 @@ Ints = NDArray[np.int64]
 
 _CHAINS = 2
 _WARM_SWEEPS = 8  # sweeps between two estimates of the expected numbers of persons; the second half is observed
-_WARM_UP, _SWEEPS = 16, 100  # sweeps before and while a chain is observed
+_WARM_UP, _SWEEPS = 16, 80  # sweeps before and while a chain is observed
 _APART = 1.05  # split R-hat above which chains are not taken to agree
 _LONGEST = 4  # times as long as at first that chains may be observed until they agree
 

@@ -315,16 +315,15 @@ def _exchange(model, state, space, i, active):  # type: ignore[no-untyped-def]
 def _begin(model, label):  # type: ignore[no-untyped-def]
     """Return the state of a partition, the space to work in and how many numbers are spare."""
     records = label.shape[0]
-    state = _State(
-        np.full(records, -1), np.full(records, -1), np.full(records, -1), np.full(records, -1), np.zeros(records)
-    )
+    nobody = np.full(records, -1)
+    state = _State(nobody.copy(), nobody.copy(), nobody.copy(), nobody.copy(), np.zeros(records))
     widest = 0
     for i in range(records):
         _move(state, i, label[i])
         widest = max(widest, model.near_starts[i + 1] - model.near_starts[i])
     space = _Space(
         np.empty(records, np.int64),
-        np.full(records, -1),
+        nobody,
         np.empty(records + 1, np.int64),
         np.empty(records + 1),
         np.empty(widest + 1, np.int64),

@@ -1,0 +1,212 @@
+"""The posterior over partitions as a whole: components, sums and chains together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from linkage.errors import LinkError
+from linkage.hub import chains
+from linkage.hub.chains import convergence, first_of
+from linkage.hub.partitions import Posterior, Question, posterior
+
+Floats = NDArray[np.float64]
+
+
+def question(
+    rng: np.random.Generator, *, persons: int, noise: float, single: tuple[bool, ...] = (True, True, True)
+) -> tuple[Question, NDArray[np.int64]]:
+    """Draw persons, records of them in sources, and weights that are as good as they say; return who is who, too."""
+    on = rng.random((persons, len(single))) < 0.6
+    entity, source = np.nonzero(on)
+    again = np.flatnonzero(~np.array(single)[source] & (rng.random(len(source)) < 0.3))
+    entity, source = np.append(entity, entity[again]), np.append(source, source[again])
+    records = len(entity)
+    left, right = np.triu_indices(records, 1)
+    asked = ~((source[left] == source[right]) & np.array(single)[source[left]])
+    left, right = left[asked], right[asked]
+    match = entity[left] == entity[right]
+    # Normal with equal variance: the log likelihood ratio at x is linear in x.
+    gap = 12.0 / noise
+    measure = rng.normal(np.where(match, gap, 0.0), 1.0)
+    weight = gap * measure - gap**2 / 2
+    keep = match | (weight > -12) | (rng.random(len(left)) < 0.2)
+    left, right, weight, match = left[keep], right[keep], weight[keep], match[keep]
+    prior = np.log(match.sum() / asked.sum())
+    matches = np.zeros((len(single), len(single)))
+    low, high = np.minimum(source[left], source[right]), np.maximum(source[left], source[right])
+    np.add.at(matches, (low[match], high[match]), 1.0)
+    probability = 1 / (1 + np.exp(-(weight + prior)))
+    far = np.full((len(single), len(single)), -12.0)
+    return Question(source, np.array(single), left, right, weight, probability, far, matches), entity
+
+
+def full(answer: Posterior, draws: int) -> NDArray[np.int64]:
+    label = np.tile(answer.label.astype(np.int64), (draws, 1))
+    label[:, answer.open] = answer.drawn
+    return label
+
+
+EASY = question(np.random.default_rng(1), persons=150, noise=2.0)[0]
+NOISY = question(np.random.default_rng(2), persons=120, noise=3.6)[0]
+REPEATS = question(np.random.default_rng(3), persons=80, noise=3.0, single=(True, False))[0]
+
+
+@pytest.mark.parametrize("asked", [EASY, NOISY, REPEATS], ids=["easy", "noisy", "repeats"])
+def test_the_mean_of_the_draws_agrees_with_the_probabilities(asked: Question) -> None:
+    draws = 400
+    answer = posterior(asked, draws=draws, seed=1)
+    label = full(answer, draws)
+    mean = (label[:, asked.left] == label[:, asked.right]).mean(axis=0)
+    assert abs(mean.sum() - answer.probability.sum()) < 0.03 * answer.probability.sum() + 1
+    likely = asked.probability > 0.01
+    spread = np.sqrt(answer.probability * (1 - answer.probability) / draws)
+    assert (np.abs(mean - answer.probability)[likely] < 6 * spread[likely] + 0.05).all()
+    assert ((answer.probability >= 0) & (answer.probability <= 1)).all()
+
+
+@pytest.mark.parametrize("asked", [EASY, NOISY, REPEATS], ids=["easy", "noisy", "repeats"])
+def test_every_draw_keeps_the_rules_of_the_sources(asked: Question) -> None:
+    answer = posterior(asked, draws=20, seed=2)
+    records = np.arange(len(asked.source))
+    for label in full(answer, 20):
+        assert (label <= records).all() and (label[label] == label).all()
+        held = np.column_stack([label, asked.source])[asked.single[asked.source]]
+        assert len(np.unique(held, axis=0)) == len(held)
+    assert (answer.label[answer.open] == answer.drawn[0]).all()
+    assert (answer.drawn != answer.drawn[0]).any(axis=0).all() and (np.diff(answer.open) > 0).all()
+
+
+def test_probabilities_are_calibrated_where_the_weights_are() -> None:
+    expected = found = 0.0
+    for seed in range(6):
+        asked, entity = question(np.random.default_rng(100 + seed), persons=150, noise=3.2)
+        expected += posterior(asked, draws=1, seed=seed).probability.sum()
+        found += float((entity[asked.left] == entity[asked.right]).sum())
+    assert abs(expected / found - 1) < 0.05
+
+
+def test_diagnostics_say_what_was_summed_and_what_was_sampled() -> None:
+    easy, noisy = posterior(EASY, draws=5, seed=1).diagnostics, posterior(NOISY, draws=5, seed=1).diagnostics
+    assert easy["summed_records"] > 0 and noisy["sampled_records"] > 10
+    assert noisy["largest_component"] > 10
+    assert noisy["r_hat"] < 1.1 and 1 < noisy["effective_draws"] <= 2000
+    assert noisy["summed_records"] + noisy["sampled_records"] <= len(NOISY.source)
+    for diagnostics in (easy, noisy):
+        assert {"r_hat", "effective_draws"} <= set(diagnostics) or not diagnostics["sampled_records"]
+
+
+def test_small_components_alone_have_nothing_to_converge() -> None:
+    pairs = np.array([0, 2]), np.array([1, 3])
+    asked = Question(
+        np.array([0, 1, 0, 1, 0]), np.array([True, True]), *pairs, np.array([9.0, 6.0]), np.array([0.9, 0.4]),
+        np.full((2, 2), -9.0), np.array([[0, 1.3], [0, 0]]),
+    )  # fmt: skip
+    answer = posterior(asked, draws=30, seed=0)
+    assert answer.diagnostics == {"summed_records": 4, "sampled_records": 0, "largest_component": 2}
+    assert answer.probability[0] > answer.probability[1] > 0
+
+
+@pytest.mark.parametrize("asked", [EASY, NOISY], ids=["easy", "noisy"])
+def test_a_seed_gives_the_same_answer(asked: Question) -> None:
+    one, same, other = (posterior(asked, draws=10, seed=seed) for seed in (7, 7, 8))
+    assert (one.probability == same.probability).all() and (one.label == same.label).all()
+    assert (one.open == same.open).all() and (one.drawn == same.drawn).all()
+    assert one.diagnostics == same.diagnostics
+    assert full(one, 10).tolist() != full(other, 10).tolist()
+
+
+def test_the_answer_does_not_depend_on_how_many_threads_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = posterior(NOISY, draws=6, seed=3)
+    for module in ("linkage.hub.chains", "linkage.hub.partitions"):
+        monkeypatch.setattr(f"{module}.get_num_threads", lambda: 1)
+    alone = posterior(NOISY, draws=6, seed=3)
+    assert (many.probability == alone.probability).all() and (many.drawn == alone.drawn).all()
+
+
+def test_components_summed_a_few_at_a_time_give_the_same_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = posterior(EASY, draws=4, seed=3)
+    monkeypatch.setattr("linkage.hub.partitions._CHUNK", 7)
+    parts = posterior(EASY, draws=4, seed=3)
+    summed = np.abs(whole.probability - parts.probability)
+    assert summed.max() < (1e-9 if not whole.diagnostics["sampled_records"] else 0.25)
+    assert abs(whole.probability.sum() - parts.probability.sum()) < 0.01 * whole.probability.sum()
+
+
+@pytest.mark.parametrize("draws", [0, 1, 3])
+def test_as_many_draws_as_are_asked_for(draws: int) -> None:
+    answer = posterior(NOISY, draws=draws, seed=0)
+    assert answer.drawn.shape == (draws, len(answer.open))
+
+
+def test_nothing_is_asked() -> None:
+    none = np.zeros(0, np.int64)
+    asked = Question(
+        np.array([0, 1]),
+        np.array([True, True]),
+        none,
+        none,
+        np.zeros(0),
+        np.zeros(0),
+        np.zeros((2, 2)),
+        np.zeros((2, 2)),
+    )
+    answer = posterior(asked, draws=3)
+    assert answer.label.tolist() == [0, 1] and answer.drawn.shape == (3, 0)
+
+
+def test_more_than_sixteen_sources_are_refused() -> None:
+    many = replace(EASY, single=np.ones(17, np.bool_))
+    with pytest.raises(LinkError) as error:
+        posterior(many)
+    assert error.value.reason == "too-many-sources"
+
+
+@pytest.mark.parametrize("name", ["weight", "probability", "far", "matches"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_none_are_refused(name: str, value: float) -> None:
+    spoilt = getattr(EASY, name).copy()
+    spoilt.flat[-1] = value
+    with pytest.raises(LinkError) as error:
+        posterior(replace(EASY, **{name: spoilt}))
+    assert error.value.reason == "bad-weights"
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1])
+def test_probabilities_that_are_none_are_refused(value: float) -> None:
+    with pytest.raises(LinkError) as error:
+        posterior(replace(EASY, probability=np.full(len(EASY.left), value)))
+    assert error.value.reason == "bad-weights"
+
+
+def test_chains_that_do_not_agree_are_gone_on_with_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = []
+
+    def told(links: Floats) -> dict[str, float | None]:
+        lengths.append(links.shape[1])
+        return {"r_hat": 1.2, "effective_draws": 3.0}
+
+    monkeypatch.setattr(chains, "convergence", told)
+    answer = posterior(NOISY, draws=6, seed=0)
+    assert lengths == [lengths[0], 2 * lengths[0], 4 * lengths[0]]
+    assert answer.diagnostics["r_hat"] == 1.2  # and that is what is reported
+    assert answer.drawn.shape[0] == 6 and (answer.probability <= 1).all()
+
+
+def test_chains_that_are_alike_agree_and_others_do_not() -> None:
+    rng = np.random.default_rng(0)
+    alike = convergence(rng.normal(100, 5, (2, 200)))
+    assert alike["r_hat"] == pytest.approx(1, abs=0.05) and alike["effective_draws"] > 200
+    apart = convergence(rng.normal([[100], [130]], 5, (2, 200)))
+    assert apart["r_hat"] > 2 and apart["effective_draws"] < 20
+    slow = convergence(np.cumsum(rng.normal(0, 1, (2, 200)), axis=1))
+    assert slow["effective_draws"] < 40
+    assert convergence(np.full((2, 10), 3.0))["r_hat"] == 1.0
+    assert convergence(np.repeat([[1.0], [2.0]], 10, axis=1))["r_hat"] is None
+
+
+def test_persons_are_named_by_the_first_of_their_records() -> None:
+    assert first_of(np.array([4, 2, 4, 0, 2], np.int32)).tolist() == [0, 1, 0, 3, 1]
