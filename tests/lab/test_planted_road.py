@@ -128,7 +128,7 @@ def test_test_persons_change_no_count_but_by_what_the_linkage_makes_of_their_pre
         counts.append((people["on_mpd"].sum(), people["on_dcf"].sum(), people.filter(pl.col("systems") == 2).height))
     # Whose contacts are counted does not depend on them at all; who is one person may, by a doubtful pair or two.
     assert contacts[0].equals(contacts[1])
-    assert all(abs(one - other) <= 3 for one, other in zip(*counts, strict=True))
+    assert all(abs(one - other) <= 6 for one, other in zip(*counts, strict=True))
 
 
 def test_the_hub_has_nothing_that_names_them(road: Road) -> None:

@@ -75,7 +75,7 @@ def test_another_epoch_or_project_differs(spec: LinkageSpec, key: LinkageKey, us
         {"name": "other"},
         {"bits": 512},
         {"hashing": {"kind": "constant_fill", "fill": 0.4200001}},
-        {"diffusion": {"bits": 2048, "inputs": 5}},
+        {"diffusion": {"bits": 2048, "inputs": 6}},
         {"variants": 3},
     ],
     ids=str,
