@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from distributed import CancelledError, KilledWorker
+from distributed import CancelledError, Client, KilledWorker
+from distributed.scheduler import NoValidWorkerError, NoWorkerError
 from distributed.security import Security
 from prefect import flow, task
 from prefect.context import FlowRunContext
@@ -25,6 +26,9 @@ from linkage.contract.settings import ClusterSettings
 from linkage.errors import KeyFileError, LinkError
 
 __all__ = ["cluster_comparison"]
+
+PATIENCE = 60.0
+"""Seconds that a comparison waits for a first worker."""
 
 
 @contextmanager
@@ -78,14 +82,8 @@ def compare_shards(folder: str, names: list[str]) -> list[str]:
     names
         The shards, named by kind, first and last.
     """
-    try:
-        futures = [examine_on_worker.submit(folder, name) for name in names]
-    except OSError:
-        raise LinkError(
-            "the scheduler of the cluster cannot be reached",
-            reason="no-cluster",
-            hint="is it running, and do scheduler and settings name the same authority (ca_file)?",
-        ) from None
+    _require_workers()
+    futures = [examine_on_worker.submit(folder, name) for name in names]
     try:
         wait(futures)  # all of them: while one is examined, the folder must stay
         return [future.result() for future in futures]
@@ -95,22 +93,47 @@ def compare_shards(folder: str, names: list[str]) -> list[str]:
             reason="workers-died",
             hint="mostly they had too little memory: see how much a worker needs in deploy/README.md",
         ) from None
-    except CancelledError:
+    except RuntimeError:  # of the engine itself: the task's own errors are others
+        raise LinkError(
+            "the engine could not run a shard on a worker",
+            reason="no-engine",
+            hint="do the workers reach the Prefect server under the hub's own PREFECT_API_URL?",
+        ) from None
+    except (CancelledError, NoValidWorkerError, NoWorkerError):
         raise LinkError(
             "the cluster let go of the comparison",
             reason="no-cluster",
-            hint="the scheduler was restarted or lost: run again",
+            hint="the scheduler was restarted or lost, or all workers are gone: run again when they are back",
         ) from None
     finally:
-        _let_go()
+        with suppress(Exception):  # that a worker cannot be asked, or is no more, changes no result
+            _client().run(forget, on_error="ignore")
 
 
-def _let_go() -> None:
-    """Have the workers let go of the encodings; that one cannot be asked, or is no more, changes no result."""
+def _require_workers() -> None:
+    """See that there is a scheduler with a worker: without one the run would wait for ever."""
+    try:
+        _client().wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError:
+        raise LinkError(
+            "the cluster has no worker",
+            reason="no-cluster",
+            hint="start the workers; their logs say why they are not there",
+        ) from None
+    except OSError:
+        raise LinkError(
+            "the scheduler of the cluster cannot be reached",
+            reason="no-cluster",
+            hint="is it running, and do scheduler and settings name the same authority (ca_file)?",
+        ) from None
+
+
+def _client() -> Client:
+    """Return the running flow's connection to the scheduler."""
     context = FlowRunContext.get()
-    if context is not None:
-        with suppress(Exception):
-            context.task_runner.client.run(forget, on_error="ignore")
+    if context is None or not isinstance(context.task_runner, DaskTaskRunner):
+        raise LinkError("shards are examined by a cluster within its flow alone", reason="no-cluster")
+    return context.task_runner.client
 
 
 def _security(settings: ClusterSettings) -> Security | None:

@@ -360,7 +360,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         processes=True,
         protocol="tls://",
         security=security,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         local_directory=str(folder / "workers"),
         env={"NUMBA_NUM_THREADS": "1"},
     )
@@ -434,7 +434,7 @@ class TestOnCluster:
 
     def test_a_killed_worker_costs_its_shards_alone(self, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
         encoded = _stacked(PLAIN, 1_000, 5_000)
-        settings = running.settings.model_copy(update={"shards": 12})
+        settings = running.settings.model_copy(update={"shards": 40})
         before, after = {}, {}
         remove = shards._remove
 
@@ -449,7 +449,7 @@ class TestOnCluster:
             candidates = comparer(encoded, 5)
         killer.join()
         assert _same(compare(encoded, seed=5), candidates)
-        assert 1 <= len(before) < len(after) == 12
+        assert 1 <= len(before) < len(after) == 40
         assert {name: after[name] for name in before} == before, "what was done is not done again"
 
     def test_an_error_of_a_worker_arrives_and_nothing_is_left(
@@ -473,7 +473,19 @@ class TestOnCluster:
         settings = running.settings.model_copy(update=_certificates(tmp_path))
         with pytest.raises(LinkError) as error, cluster.cluster_comparison(settings) as comparer:
             comparer(_stacked(PLAIN, 100, 300), 0)
-        assert error.value.reason == "no-cluster"
+        assert (error.value.reason, error.value.message) == (
+            "no-cluster",
+            "the scheduler of the cluster cannot be reached",
+        )
+
+    def test_a_cluster_without_workers_is_refused(self, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(cluster, "PATIENCE", 0.5)
+        with LocalCluster(n_workers=0, processes=False, protocol="tcp://", dashboard_address="127.0.0.1:0") as empty:
+            content = {"scheduler": empty.scheduler_address, "shared_folder": running.settings.shared_folder}
+            with pytest.raises(LinkError) as error:
+                with cluster.cluster_comparison(ClusterSettings.model_validate(content)) as comparer:
+                    comparer(_stacked(PLAIN, 100, 300), 0)
+        assert (error.value.reason, error.value.message) == ("no-cluster", "the cluster has no worker")
 
     def test_a_key_that_others_can_read_is_refused(self, running: Running, tmp_path: Path) -> None:
         files = _certificates(tmp_path)
@@ -507,15 +519,14 @@ def _versions(folder: Path) -> dict[str, tuple[int, int]]:
 
 def _kill_a_worker(running: Running) -> dict[str, tuple[int, int]]:
     """Kill a worker that has shards in hand, once one shard is done; return what was done by then."""
-    workers = running.workers()
+    address, process = next(iter(running.workers().items()))
     limit = time.monotonic() + 120
-    while not _versions(running.settings.shared_folder):
-        assert time.monotonic() < limit
+    while not _versions(running.settings.shared_folder) and time.monotonic() < limit:
         time.sleep(0.005)
-    address, process = next(iter(workers.items()))
     os.kill(process, signal.SIGSTOP)
-    time.sleep(0.3)  # what it said before has arrived by then
-    assert running.client.processing()[address]
-    done = _versions(running.settings.shared_folder)
-    os.kill(process, signal.SIGKILL)
-    return done
+    try:
+        time.sleep(0.3)  # what it said before has arrived by then
+        assert running.client.processing()[address]
+        return _versions(running.settings.shared_folder)
+    finally:
+        os.kill(process, signal.SIGKILL)

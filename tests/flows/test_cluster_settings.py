@@ -83,3 +83,35 @@ def test_the_hub_compares_on_this_machine_unless_its_settings_name_a_cluster(
         "missing-package",
         "in the project's folder: pip install '.[cluster]'",
     )
+
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+
+
+@pytest.mark.parametrize("role", ["scheduler", "worker"])
+def test_a_units_options_are_dasks_and_it_speaks_tls_to_the_private_network_alone(role: str) -> None:
+    from distributed.cli import dask_scheduler, dask_worker
+
+    text = (DEPLOY / "systemd" / f"linkage-dask-{role}.service").read_text(encoding="utf-8")
+    start = text[text.index("ExecStart=") :].partition("\nRestart")[0].replace("\\\n", " ").split()
+    command = {"scheduler": dask_scheduler.main, "worker": dask_worker.main}[role]
+    known = {name for parameter in command.params for name in parameter.opts}
+    given = {word for word in start if word.startswith("--")}
+    assert given <= known
+    assert {"--host", "--tls-ca-file", "--tls-cert", "--tls-key", "--dashboard-address"} <= given
+    assert start[start.index("--dashboard-address") + 1].startswith("127.0.0.1:")
+    assert "InaccessiblePaths=-/etc/linkage/keys" in text and "UMask=0077" in text
+
+
+def test_every_setting_of_dask_in_the_environment_exists_and_no_server_is_started() -> None:
+    import dask
+
+    lines = (DEPLOY / "cluster.env.example").read_text(encoding="utf-8").splitlines()
+    entries = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    named = [name for name in entries if name.startswith("DASK_")]
+    assert named
+    for name in named:
+        key = name.removeprefix("DASK_").lower().replace("__", ".").replace("_", "-")
+        assert dask.config.get(key, "absent") != "absent"
+    assert entries["PREFECT_SERVER_EPHEMERAL_ENABLED"] == "false"
+    assert int(entries["NUMBA_NUM_THREADS"]) > 0
