@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Model", "fast", "find", "sample", "set_weight"]
 
-_QUIET = 8
+_QUIET = 4
 """Every so many sweeps all records are visited, else those in doubt alone."""
 
 fast = njit(cache=True, nogil=True, _nrt=False)  # type: ignore[call-overload]
