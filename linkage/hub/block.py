@@ -19,20 +19,25 @@ from linkage.hub.encoded import Encoded
 from linkage.hub.kernels import MISSING, pair_distances
 from linkage.hub.pilot import Pilot
 
-__all__ = ["BUDGET", "RECALL", "Blocking", "choose_keys", "log_miss", "share_reached", "watched"]
+__all__ = [
+    "BUDGET", "RECALL", "WATCHED", "Blocking", "choose_keys", "easy_keys", "log_miss", "share_reached", "watched",
+]  # fmt: skip
 
 BUDGET = 2e9
 """Pairs up to which all are compared; beyond, a blocking may cost ten times as much if it takes that to find enough."""
 RECALL = 0.99
 """Share of the matches that the blocking shall find."""
 
+WATCHED = 0.5
+"""Share of the records whose pairs within a source are sought, as unlike pairs."""
+
 _AFFORDABLE = 10.0  # budgets that may be spent where one does not suffice
 _BETTER, _SPARE = (0.999, 0.998, 0.995), 0.5  # recalls beyond the asked one that are worth half a budget
-_WATCHED = 0.5  # share of the records whose pairs within a source are sought, as unlike pairs
 _ENOUGH = 20.0  # matches in the pilot that say where matches lie
 _ASSUMED = (0.05, 0.10, 0.15, 0.20, 0.25)  # share of bits in which matches differ, if there are fewer
 _BITS, _BOUNDS = range(10, 23), (36, 40, 44, 48)  # lengths of key and bounds on the sketch that are tried
 _MOST_KEYS = 4_000
+_EASY, _EASY_BOUND, _EASY_ROWS = 24, 40, 4  # keys for the easy matches, their bound, and bits fewer than rows have
 # What the steps cost, in comparisons of a pair of rows of 64 words. Measured; only their ratios matter.
 _ROW, _VALUE, _MEETING, _SCORING = 10.0, 16.0, 1.0, 200.0
 _SAMPLE = 65_536  # rows by which heavy values are known
@@ -52,8 +57,6 @@ class Blocking:
         As in :class:`linkage.hub.collisions.Keys`.
     seed
         Of the random number by which crowds are parted, and of the records that are watched.
-    expected
-        Share of the matches that collide on at least one key, expected from the pilot's.
     """
 
     places: NDArray[np.uint8]
@@ -64,7 +67,6 @@ class Blocking:
     crowds: NDArray[np.uint64]
     crowd_bits: NDArray[np.uint8]
     seed: int
-    expected: float
 
     def keys(self) -> Keys:
         """Return the keys as the compiled search wants them."""
@@ -74,7 +76,7 @@ class Blocking:
 
 def watched(records: int, seed: int) -> NDArray[np.bool_]:
     """Return the records whose pairs within a source are sought, where both are among them: bool (records,)."""
-    some: NDArray[np.bool_] = np.random.default_rng(seed).random(records) < _WATCHED
+    some: NDArray[np.bool_] = np.random.default_rng(seed).random(records) < WATCHED
     return some
 
 
@@ -143,7 +145,7 @@ def choose_keys(
     recall: float,
     budget: float,
     seed: int,
-) -> tuple[Blocking | None, str]:
+) -> tuple[Blocking | None, float, str]:
     """Choose the cheapest keys that find the asked share of the matches, or more of them where that is cheap.
 
     Parameters
@@ -157,22 +159,40 @@ def choose_keys(
     -------
     Blocking | None
         None where comparing all pairs costs less, or is the only affordable way to find enough.
+    expected
+        Share of the matches that will be found, those that were settled before the pilot among them.
     reason
         ``beyond-budget`` or ``recall-not-reached``.
     """
     matches = _known_matches(encoded, pilot, histogram, pairs)
-    most = max(recall, *_BETTER)
+    # Of the matches that are left, fewer need be found.
+    left = max(float(matches.weight.sum()) * pilot.times, 1.0)
+    times = (left + pilot.settled) / left
+    most = _of_left(max(recall, *_BETTER), times)
     paths = [_path(matches, bits, bound, most, _AFFORDABLE * budget) for bits in _BITS for bound in _BOUNDS]
     best, reason = max((path[-1] for path in paths), key=lambda choice: choice.recall), "recall-not-reached"
-    for wanted, limit in [*((better, _SPARE * budget) for better in _BETTER if better > recall), (recall, np.inf)]:
+    for share, limit in [*((better, _SPARE * budget) for better in _BETTER if better > recall), (recall, np.inf)]:
+        wanted = _of_left(share, times)
         firsts = [next((choice for choice in path if choice.recall >= wanted), None) for path in paths]
         good = [choice for choice in firsts if choice is not None and choice.cost <= limit]
         if good:
             best, reason = min(good, key=lambda choice: choice.cost), "beyond-budget"
             break
-    if pairs <= (best.cost if best.recall >= recall else _AFFORDABLE * budget):
-        return None, reason
-    return _deal_keys(encoded, best, seed), reason
+    if pairs <= (best.cost if best.recall >= _of_left(recall, times) else _AFFORDABLE * budget):
+        return None, 1.0, reason
+    return _deal_keys(encoded, best.bits, best.bound, best.lines, seed), 1 - (1 - best.recall) / times, reason
+
+
+def _of_left(share: float, times: float) -> float:
+    """Return what share of the matches left must be found, so that of ``times`` as many in all ``share`` are."""
+    return max(0.0, 1 - (1 - share) * times)
+
+
+def easy_keys(encoded: Encoded, seed: int) -> Blocking:
+    """Return the few keys by which matches are found that are all but identical."""
+    lines = encoded.words.shape[1] * 8 // LINE
+    bits = int(np.clip(np.round(np.log2(len(encoded.record))) - _EASY_ROWS, _BITS[0], _BITS[-1]))
+    return _deal_keys(encoded, bits, _EASY_BOUND, np.full(lines, -(-_EASY // lines)), seed)
 
 
 def _known_matches(encoded: Encoded, pilot: Pilot, histogram: NDArray[np.int64], pairs: float) -> _Matches:
@@ -196,7 +216,7 @@ def _path(matches: _Matches, bits: int, bound: int, recall: float, limit: float)
     apart = np.arange(size + 1) / size
     meeting = (matches.unlike * (1 - apart) ** bits).sum(axis=1)
     scoring = (matches.unlike * (1 - apart) ** bits * bdtr(bound, sketch, apart)).sum(axis=1)
-    met = matches.pairs * (1 + _WATCHED**2)
+    met = matches.pairs * (1 + WATCHED**2)
     cost_of = lines * (_ROW * matches.rows + _VALUE * 2.0**bits + met * (_MEETING * meeting + _SCORING * scoring))
     agree = (1 - matches.distances / size) ** bits
     near = bdtr(bound, sketch, matches.distances / size) * matches.there
@@ -217,23 +237,23 @@ def _path(matches: _Matches, bits: int, bound: int, recall: float, limit: float)
     return path
 
 
-def _deal_keys(encoded: Encoded, choice: _Choice, seed: int) -> Blocking:
+def _deal_keys(encoded: Encoded, bits: int, bound: int, by_line: NDArray[np.int64], seed: int) -> Blocking:
     """Draw the bytes of each key, no byte of a line again before all were used, and find the heavy values."""
     rng = np.random.default_rng(seed)
-    used = (choice.bits + 7) // 8
+    used = (bits + 7) // 8
     places: list[NDArray[np.int64]] = []
-    for count in choice.lines.tolist():
+    for count in by_line.tolist():
         dealt = 0
         while dealt < count:
             order = rng.permutation(KEY_BYTES)
             starts = range(0, KEY_BYTES - used + 1, used)[: count - dealt]
             places += [np.take(order, range(start, start + used + 2), mode="wrap") for start in starts]
             dealt += len(starts)
-    line = np.repeat(np.arange(len(choice.lines)), choice.lines).astype(np.int64)
+    line = np.repeat(np.arange(len(by_line)), by_line).astype(np.int64)
     chosen = np.array(places, np.uint8).reshape(-1, used + 2)
     rows = np.sort(rng.choice(len(encoded.record), min(len(encoded.record), _SAMPLE), replace=False))
-    heavy, crowds, crowd_bits = _find_heavy(encoded, rows, chosen, line, choice.bits)
-    return Blocking(chosen, line, choice.bits, choice.bound, heavy, crowds, crowd_bits, seed, choice.recall)
+    heavy, crowds, crowd_bits = _find_heavy(encoded, rows, chosen, line, bits)
+    return Blocking(chosen, line, bits, bound, heavy, crowds, crowd_bits, seed)
 
 
 def _find_heavy(
@@ -245,15 +265,19 @@ def _find_heavy(
     sample = encoded.words[rows].view(np.uint8)
     heavy: list[int] = []
     crowds: dict[int, int] = {}
+    planes, turned = np.zeros((0, 0), np.int64), -1
     for number in range(len(line)):
-        taken = sample[:, line[number] * LINE + places[number].astype(np.int64)].astype(np.int64)
-        value = (taken[:, :-2] << 8 * np.arange(taken.shape[1] - 2)).sum(axis=1) & (1 << bits) - 1
+        if line[number] != turned:
+            turned = int(line[number])
+            planes = np.ascontiguousarray(sample[:, turned * LINE : (turned + 1) * LINE].T).astype(np.int64)
+        taken = planes[places[number]]
+        value = (taken[:-2] << 8 * np.arange(len(taken) - 2)[:, None]).sum(axis=0) & (1 << bits) - 1
         values = np.flatnonzero(np.bincount(value, minlength=1 << bits) > limit)
         if not len(values):
             continue
         code = number << 40 | value[np.isin(value, values)] << 16
         heavy += np.unique(code).tolist()
-        further = (taken[:, -2] | taken[:, -1] << 8)[np.isin(value, values)]
+        further = (taken[-2] | taken[-1] << 8)[np.isin(value, values)]
         codes, counts = np.unique(code | further, return_counts=True)
         large = counts * times > _CROWD
         parts = np.ceil(np.log2(counts[large] * times / _CROWD_PART)).astype(int)

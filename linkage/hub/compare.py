@@ -8,7 +8,7 @@ bit however the work was cut and in whatever order it came back.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from linkage.errors import LinkError
 from linkage.hub.block import BUDGET, RECALL, Blocking, log_miss, share_reached, watched
-from linkage.hub.collisions import Rows, collide
-from linkage.hub.encoded import Encoded
+from linkage.hub.encoded import Encoded, restrict
 from linkage.hub.kernels import MISSING, emit_candidates, pair_distances
-from linkage.hub.levels import LEVELS, TAILS, cut_distances, tail_share
-from linkage.hub.plan import Found, Layout, Plan, Shard, deal, lay_out
-from linkage.hub.planning import candidates_wanted, plan_comparison, weight_of
+from linkage.hub.levels import LEVELS, TAILS, cut_distances, tail_share, weight_of
+from linkage.hub.plan import Found, Plan, Shard, deal, lay_out, row_spans
+from linkage.hub.planning import candidates_wanted, plan_comparison
+from linkage.hub.search import join_threads, refuse_masses, search_keys
 
 __all__ = ["LEVELS", "TAILS", "Candidates", "compare", "cut_distances", "examine", "gather", "plan_comparison"]
 
@@ -106,70 +106,52 @@ def examine(encoded: Encoded, plan: Plan, shard: Shard) -> Found:
         ``plan-differs``, or ``indistinguishable-records``: more pairs look alike than can be kept.
     """
     layout = lay_out(encoded, plan)
-    threads = get_num_threads()
-    share = (shard.last - shard.first) / (
-        plan.rows if plan.blocking is None or shard.kind == "rows" else len(plan.blocking.line)
-    )
-    capacity = int(2 * candidates_wanted(len(encoded.source)) * share / threads) + 100_000
-    while True:
-        if shard.kind == "keys" and plan.blocking is not None:
-            result, most_kept = _examine_keys(encoded, plan, plan.blocking, shard, capacity, threads)
-        else:
-            result, most_kept = _examine_rows(encoded, plan, shard, layout, capacity, threads)
-        if most_kept <= capacity:
-            return result
-        capacity = most_kept
+    if shard.kind == "rows":
+        return _examine_rows(encoded, plan, shard, layout.spans, layout.own_spans, layout.sampled)
+    settled = np.zeros(len(encoded.source), np.bool_) if plan.easy is None else plan.easy.settled
+    rest, rows = (encoded, np.arange(len(encoded.record))) if plan.easy is None else restrict(encoded, ~settled)
+    if plan.blocking is None:
+        spans = row_spans(rest)
+        found = _examine_rows(rest, plan, shard, spans, np.zeros_like(spans), np.zeros(len(rows), np.bool_))
+    else:
+        watch = watched(len(encoded.source), plan.seed)[~settled]
+        weights, threshold = weight_of(plan.level_of, plan.unlike_counts), float(plan.threshold)
+        found = search_keys(
+            rest, plan.blocking, plan.level_of, weights, threshold, shard.first, shard.last,
+            watch=watch, most=plan.most,
+        )  # fmt: skip
+    return replace(found, left=rows[found.left].astype(np.int32), right=rows[found.right].astype(np.int32))
 
 
 def _examine_rows(
-    encoded: Encoded, plan: Plan, shard: Shard, layout: Layout, capacity: int, threads: int
-) -> tuple[Found, int]:
-    found = emit_candidates(
-        encoded.words, encoded.width, encoded.classes, encoded.strata,
-        plan.level_of, weight_of(plan.level_of, plan.unlike_counts), np.float32(plan.threshold),
-        layout.spans, plan.own, layout.own_spans, encoded.known[encoded.record], layout.sampled,
-        shard.first, shard.last, capacity, threads,
-    )  # fmt: skip
-    kept, counts = found[4], found[5]
-    _refuse_masses(int(kept.sum()), plan)
-    by_level = np.zeros((*counts.shape[:2], LEVELS), np.uint16)
-    by_level[:, :, : counts.shape[2]] = counts
-    left, right, levels, strata = (_joined(part, kept) for part in found[:4])
+    encoded: Encoded,
+    plan: Plan,
+    shard: Shard,
+    spans: NDArray[np.int64],
+    own_spans: NDArray[np.int64],
+    sampled: NDArray[np.bool_],
+) -> Found:
+    """Compare rows with the spans of rows given; with ``rest`` the plan's own sample takes no part."""
+    threads, rest = get_num_threads(), shard.kind == "rest"
+    share = (shard.last - shard.first) / max(len(encoded.record), 1)
+    capacity = int(2 * candidates_wanted(len(encoded.source)) * share / threads) + 100_000
+    while True:
+        found = emit_candidates(
+            encoded.words, encoded.width, encoded.classes, encoded.strata,
+            plan.level_of, weight_of(plan.level_of, plan.unlike_counts), np.float32(plan.threshold),
+            spans, plan.own[:0] if rest else plan.own, own_spans, encoded.known[encoded.record], sampled,
+            shard.first, shard.last, capacity, threads,
+        )  # fmt: skip
+        kept, counts = found[4], found[5]
+        refuse_masses(int(kept.sum()), plan.most)
+        if kept.max() <= capacity:
+            break
+        capacity = int(kept.max())
+    by_level = np.zeros((0 if rest else len(counts), counts.shape[1], LEVELS), np.uint16)
+    by_level[:, :, : counts.shape[2]] = counts[: len(by_level)]
+    left, right, levels, strata = (join_threads(part, kept) for part in found[:4])
     parted, none = np.zeros(len(left), np.uint8), np.zeros(0)
-    result = Found("rows", shard.first, shard.last, left, right, levels, strata, parted, by_level, none, none)
-    return result, int(kept.max())
-
-
-def _examine_keys(
-    encoded: Encoded, plan: Plan, blocking: Blocking, shard: Shard, capacity: int, threads: int
-) -> tuple[Found, int]:
-    rows = Rows(
-        encoded.words, encoded.width, encoded.classes, encoded.strata, encoded.record,
-        encoded.known[encoded.record], encoded.source[encoded.record].astype(np.int64), encoded.deduplicated,
-        watched(len(encoded.source), blocking.seed)[encoded.record],
-        plan.level_of, weight_of(plan.level_of, plan.unlike_counts), np.float32(plan.threshold),
-    )  # fmt: skip
-    found = collide(rows, blocking.keys(), shard.first, shard.last, capacity=capacity, most=plan.most, threads=threads)
-    _refuse_masses(int(found.kept.sum()), plan)
-    left, right, levels, strata, parted = (_joined(part, found.kept) for part in found[:5])
-    none = np.zeros((0, len(plan.level_of), LEVELS), np.uint16)
-    here = slice(shard.first, shard.last)
-    skipped, scored = found.skipped[here], found.scored[here]
-    result = Found("keys", shard.first, shard.last, left, right, levels, strata, parted, none, skipped, scored)
-    return result, int(found.kept.max())
-
-
-def _joined(part: NDArray[Any], kept: NDArray[np.int64]) -> NDArray[Any]:
-    return np.concatenate([own[:count] for own, count in zip(part, kept.tolist(), strict=True)])
-
-
-def _refuse_masses(candidates: int, plan: Plan) -> None:
-    if candidates > plan.most:
-        raise LinkError(
-            "more pairs of records look alike than can be weighed",
-            reason="indistinguishable-records",
-            hint="look for a value that stands in for a missing one, and for records that are in a source many times",
-        )
+    return Found(shard.kind, shard.first, shard.last, left, right, levels, strata, parted, by_level, none, none)
 
 
 def gather(encoded: Encoded, plan: Plan, founds: Iterable[Found]) -> Candidates:
@@ -181,12 +163,14 @@ def gather(encoded: Encoded, plan: Plan, founds: Iterable[Found]) -> Candidates:
         ``shards-missing``: not every shard was examined once; or ``indistinguishable-records``.
     """
     parts = sorted(founds, key=lambda found: (found.kind, found.first))
-    _require_all(parts, plan)
+    _require_all(encoded, parts, plan)
+    if plan.easy is not None:
+        parts.append(_near_enough(plan.easy.found, plan))
     i, j, levels, strata, parted = (
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("left", "right", "levels", "strata", "parted")
     )
-    _refuse_masses(len(i), plan)
+    refuse_masses(len(i), plan.most)
     if not len(i):
         raise LinkError(
             "nothing tells the records apart: no pair is closer than the mass of pairs",
@@ -198,14 +182,19 @@ def gather(encoded: Encoded, plan: Plan, founds: Iterable[Found]) -> Candidates:
     a, b = np.minimum(a, b), np.maximum(a, b)
     order = _best_first(a * len(encoded.source) + b, score, i, j, parted)
     first = (np.diff(a[order], prepend=-1) != 0) | (np.diff(b[order], prepend=-1) != 0)
-    keep = order[first & (a[order] != b[order])]
-    a, b, i, j, levels, strata = a[keep], b[keep], i[keep], j[keep], levels[keep], strata[keep]
-    linkable = (encoded.source[a] != encoded.source[b]) | ~encoded.deduplicated[encoded.source[a]]
     sampled = np.zeros(plan.rows, np.int64)
     sampled[plan.own] = 1
     same = encoded.source[a] == encoded.source[b]
-    own = np.where(same & (encoded.known[a] != encoded.known[b]), sampled[i] + sampled[j], 0)
     within = same & (sampled[i] + sampled[j] > 0)
+    sought = a != b
+    if plan.easy is not None:
+        # Of the pairs that cannot match, those of settled records were looked for in the sample alone.
+        sought &= within | ~same | ~(plan.easy.settled[a] | plan.easy.settled[b])
+    keep = order[first & sought[order]]
+    a, b, i, j, levels, strata = a[keep], b[keep], i[keep], j[keep], levels[keep], strata[keep]
+    same, within = same[keep], within[keep]
+    linkable = ~same | ~encoded.deduplicated[encoded.source[a]]
+    own = np.where(same & (encoded.known[a] != encoded.known[b]), sampled[i] + sampled[j], 0)
     return Candidates(
         left=a,
         right=b,
@@ -227,8 +216,10 @@ def gather(encoded: Encoded, plan: Plan, founds: Iterable[Found]) -> Candidates:
     )
 
 
-def _require_all(parts: list[Found], plan: Plan) -> None:
-    for kind, size in (("rows", plan.rows), ("keys", 0 if plan.blocking is None else len(plan.blocking.line))):
+def _require_all(encoded: Encoded, parts: list[Found], plan: Plan) -> None:
+    keys = 0 if plan.blocking is None else len(plan.blocking.line)
+    rest = 0 if plan.easy is None or plan.blocking is not None else int((~plan.easy.settled)[encoded.record].sum())
+    for kind, size in (("rows", plan.rows), ("keys", keys), ("rest", rest)):
         own = [part for part in parts if part.kind == kind]
         edges = [0, *(part.last for part in own)]
         if edges[-1] != size or any(part.first != edge for part, edge in zip(own, edges, strict=False)):
@@ -237,40 +228,77 @@ def _require_all(parts: list[Found], plan: Plan) -> None:
             )
 
 
+def _near_enough(found: Found, plan: Plan) -> Found:
+    """Return of the easy pairs those that reach the threshold, which was chosen after them."""
+    score = _score(found.levels, found.strata, plan)
+    good = score >= float(plan.threshold)
+    pairs = {name: getattr(found, name)[good] for name in ("left", "right", "levels", "strata", "parted")}
+    return replace(found, kind="easy", **pairs)
+
+
 def _reach(
-    encoded: Encoded, plan: Plan, i: NDArray[np.int32], j: NDArray[np.int32], strata: NDArray[np.uint8]
+    encoded: Encoded,
+    plan: Plan,
+    i: NDArray[np.int32],
+    j: NDArray[np.int32],
+    strata: NDArray[np.uint8],
 ) -> NDArray[np.float64]:
     """Return how likely the comparison was to find each pair."""
-    if plan.blocking is None:
+    if plan.easy is None and plan.blocking is None:
         return np.ones(len(i))
-    blocking = plan.blocking
+    distances = pair_distances(encoded.words, encoded.width, i.astype(np.int64), j.astype(np.int64))
+    found = np.ones(len(i)) if plan.blocking is None else _share_found(encoded, plan.blocking, distances, strata)
+    if plan.easy is not None:
+        # Two records settled with one another would have been left to the further search, had they not been found.
+        found = 1 - (1 - found) * (1 - _share_found(encoded, plan.easy.blocking, distances, strata))
+    # A pair that was found can be found, however unlikely that was: the weight of its kind must stay finite.
+    return np.maximum(found, 1e-6)
+
+
+def _share_found(
+    encoded: Encoded, blocking: Blocking, distances: NDArray[np.int32], strata: NDArray[np.uint8]
+) -> NDArray[np.float64]:
     by_line = np.bincount(blocking.line, minlength=encoded.words.shape[1] // 8)
     miss = log_miss(blocking.bits, blocking.bound, by_line, encoded.width)
-    distances = pair_distances(encoded.words, encoded.width, i.astype(np.int64), j.astype(np.int64))
-    # A pair that was found can be found, however unlikely that was: the weight of its kind must stay finite.
-    return np.maximum(share_reached(miss, distances, strata != MISSING), 1e-6)
+    return share_reached(miss, distances, strata != MISSING)
 
 
 def _describe(encoded: Encoded, plan: Plan, parts: list[Found], found: NDArray[np.int64]) -> dict[str, Any]:
     """Say how the pairs were compared; ``found`` are the candidates as numbers, ascending."""
-    if plan.blocking is None or plan.pilot is None:
+    if plan.blocking is None and plan.easy is None:
         return {"mode": "exact", "reason": plan.reason, "expected_candidate_recall": 1.0}
-    a, b = encoded.record[plan.pilot.left], encoded.record[plan.pilot.right]
-    pair = np.minimum(a, b) * len(encoded.source) + np.maximum(a, b)
-    there = found[np.minimum(np.searchsorted(found, pair), len(found) - 1)] == pair
-    matches = float(plan.pilot.weight.sum())
-    by_key = [part for part in parts if part.kind == "keys"]
+    searched = [plan.easy.blocking] if plan.easy is not None else []
+    searched += [plan.blocking] if plan.blocking is not None else []
+    by_key = [part for part in parts if part.kind in ("keys", "easy")]
+    measured, matches = _measure(encoded, plan, found)
     return {
         "mode": "blocked",
         "reason": plan.reason,
-        "keys": len(plan.blocking.line),
-        "key_bits": plan.blocking.bits,
-        "expected_candidate_recall": round(plan.blocking.expected, 4),
-        "measured_candidate_recall": round(float(plan.pilot.weight[there].sum()) / matches, 4) if matches else None,
-        "pilot_matches": round(matches, 1),
+        "keys": sum(len(blocking.line) for blocking in searched),
+        "key_bits": searched[-1].bits,
+        "settled_matches": 0.0 if plan.easy is None else float(plan.easy.matches.sum()),
+        "expected_candidate_recall": round(plan.expected, 4),
+        "measured_candidate_recall": measured,
+        "pilot_matches": matches,
         "pairs_scored": float(sum(part.scored.sum() for part in by_key)),
         "pairs_skipped": float(max(part.skipped.max(initial=0) for part in by_key)),
     }
+
+
+def _measure(encoded: Encoded, plan: Plan, found: NDArray[np.int64]) -> tuple[float | None, float]:
+    """Return the share found of the matches, the pilot's standing for all that were not settled; and the pilot's."""
+    if plan.pilot is None:
+        return None, 0.0
+    record = np.arange(len(encoded.source)) if plan.easy is None else np.flatnonzero(~plan.easy.settled)
+    row = np.flatnonzero(np.isin(encoded.record, record))
+    a, b = encoded.record[row[plan.pilot.left]], encoded.record[row[plan.pilot.right]]
+    pair = np.minimum(a, b) * len(encoded.source) + np.maximum(a, b)
+    there = found[np.minimum(np.searchsorted(found, pair), len(found) - 1)] == pair
+    matches = float(plan.pilot.weight.sum())
+    if not matches:
+        return None, 0.0
+    seen, settled = float(plan.pilot.weight[there].sum()) * plan.pilot.times, plan.pilot.settled
+    return round((settled + seen) / (settled + matches * plan.pilot.times), 4), round(matches, 1)
 
 
 def _score(levels: NDArray[np.uint8], strata: NDArray[np.uint8], plan: Plan) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -12,7 +12,7 @@ from linkage.contract.spec import LinkageSpec
 from linkage.errors import LinkError
 from linkage.hub.kernels import MISSING
 
-__all__ = ["Encoded", "stack"]
+__all__ = ["Encoded", "restrict", "stack"]
 
 _LINE = 8  # words of a line of memory
 _SLICE = 65_536  # rows copied at once
@@ -121,10 +121,7 @@ def _checked(source: str, frame: pl.DataFrame, names: list[str], wanted: list[st
 def _words(frames: list[pl.DataFrame], names: list[str], length: int) -> NDArray[np.uint64]:
     """Copy the filters into one array whose rows begin where a line of the processor's memory does."""
     width = length // 8
-    shape = sum(len(frame) for frame in frames), len(names) * width
-    space = np.empty(shape[0] * shape[1] + _LINE, np.uint64)
-    start = -(space.ctypes.data // 8) % _LINE
-    words = space[start : start + shape[0] * shape[1]].reshape(shape)
+    words = _lines(sum(len(frame) for frame in frames), len(names) * width)
     at = 0
     for frame in frames:
         for part in frame.iter_slices(_SLICE):
@@ -133,6 +130,37 @@ def _words(frames: list[pl.DataFrame], names: list[str], length: int) -> NDArray
                 words[at : at + len(part), number * width : (number + 1) * width] = filters.to_numpy()
             at += len(part)
     return words
+
+
+def _lines(rows: int, words: int) -> NDArray[np.uint64]:
+    """Return room for rows of words that begins where a line of the processor's memory does."""
+    space = np.empty(rows * words + _LINE, np.uint64)
+    start = -(space.ctypes.data // 8) % _LINE
+    return space[start : start + rows * words].reshape(rows, words)
+
+
+def restrict(encoded: Encoded, keep: NDArray[np.bool_]) -> tuple[Encoded, NDArray[np.int64]]:
+    """Return the encodings of some records alone, in the same order, and which rows they were.
+
+    Parameters
+    ----------
+    keep
+        bool, shape (records,).
+    """
+    rows = np.flatnonzero(keep[encoded.record])
+    words = _lines(len(rows), encoded.words.shape[1])
+    np.take(encoded.words, rows, axis=0, out=words, mode="clip")
+    some = replace(
+        encoded,
+        words=words,
+        classes=encoded.classes[rows],
+        record=(np.cumsum(keep) - 1)[encoded.record[rows]],
+        source=encoded.source[keep],
+        variants=encoded.variants[keep],
+        labels=encoded.labels.filter(pl.Series(keep)),
+        known=encoded.known[keep],
+    )
+    return some, rows
 
 
 def _classes(rows: pl.DataFrame, names: list[str], masks: bool) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

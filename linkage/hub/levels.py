@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEVELS", "TAILS", "cut_distances", "cut_levels", "tail_share"]
+__all__ = ["LEVELS", "TAILS", "cut_distances", "cut_levels", "tail_share", "weight_of"]
 
 TAILS = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4, 5e-5, 2e-5, 1e-5, 5e-6)
 """Tail quantiles of unlike pairs at which levels are cut; nearer pairs fall into steps of distance
@@ -78,3 +78,9 @@ def tail_share(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     nearer = np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]
     result: NDArray[np.float64] = (nearer + 0.5) / (counts.sum(axis=-1, keepdims=True) + 1)
     return result
+
+
+def weight_of(level_of: NDArray[np.uint8], unlike_counts: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the weight of each distance: float32 (filters, strata, bits + 1)."""
+    weight = -np.log(tail_share(unlike_counts))
+    return np.take_along_axis(weight, level_of.astype(np.int64), axis=2).astype(np.float32)

@@ -17,7 +17,7 @@ from linkage.hub.collisions import survey
 from linkage.hub.encoded import Encoded
 from linkage.hub.kernels import MISSING, emit_candidates
 
-__all__ = ["Pilot", "take_pilot"]
+__all__ = ["Pilot", "reach_score", "survey_scores", "take_pilot"]
 
 _PILOT, _FEWEST, _PILOT_PAIRS = 1_000, 150, 8e8  # records of the pilot at most and at least, and its pairs
 _SURVEYED, _NEAREST, _RUNS = 60, 20, 8  # records that show how scores fall off; nearest partners a record; runs of rows
@@ -35,23 +35,35 @@ class Pilot:
 
     Attributes
     ----------
-    counts
-        int64, shape (bins,): pairs by score, in steps of a quarter.
     left, right
         int64, shape (pairs,): rows of the best pairs.
     weight
         float64, shape (pairs,): how likely each is a match.
+    times
+        Matches for which each of the pilot's stands.
+    settled
+        Matches that were found before, among records of which none is in the pilot.
     """
 
-    counts: NDArray[np.int64]
     left: NDArray[np.int64]
     right: NDArray[np.int64]
     weight: Floats
+    times: float
+    settled: float
 
-    def threshold(self, wanted: float) -> float:
-        """Return the score, to a quarter, that the wanted share of pairs reach; a mass that ties stays below."""
-        score, share = _score_reached(self.counts, wanted)
-        return score + _STEP if share > _TIED * wanted else score
+
+def survey_scores(
+    encoded: Encoded, mains: NDArray[np.int64], weight_of: NDArray[np.float32], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Count the pairs of a few random records, of the rows ``mains``, with all others by score: int64 (bins,)."""
+    source = encoded.source[encoded.record].astype(np.int64)
+    bins = int(np.ceil(weight_of.max(axis=(1, 2)).sum() / _STEP)) + 1
+    chosen = np.sort(rng.choice(mains, min(len(mains), _SURVEYED), replace=False))
+    counts: NDArray[np.int64] = survey(
+        encoded.words, encoded.width, encoded.classes, encoded.strata, weight_of, encoded.record, source,
+        encoded.deduplicated, chosen, _STEP, bins, get_num_threads(),
+    )  # fmt: skip
+    return counts
 
 
 def take_pilot(
@@ -61,6 +73,8 @@ def take_pilot(
     weight: Floats,
     weight_of: NDArray[np.float32],
     rng: np.random.Generator,
+    counts: NDArray[np.int64],
+    settled: float = 0.0,
 ) -> Pilot:
     """Compare random records, of the rows ``mains``, with all that they may be linked to.
 
@@ -68,23 +82,36 @@ def take_pilot(
     ----------
     level_of, weight
         Level of a distance, and weight of a level by filter and stratum.
+    counts
+        Of :func:`survey_scores`.
+    settled
+        Matches found before, of whose records none is in ``encoded``.
     """
     rows = len(encoded.record)
     source = encoded.source[encoded.record].astype(np.int64)
-    bins = int(np.ceil(weight_of.max(axis=(1, 2)).sum() / _STEP)) + 1
-    chosen = np.sort(rng.choice(mains, min(len(mains), _SURVEYED), replace=False))
-    counts = survey(
-        encoded.words, encoded.width, encoded.classes, encoded.strata, weight_of, encoded.record, source,
-        encoded.deduplicated, chosen, _STEP, bins, get_num_threads(),
-    )  # fmt: skip
-    near = _score_reached(counts, _NEAREST * len(chosen) / max(int(counts.sum()), 1))[0]
+    near = _score_reached(counts, _NEAREST * min(len(mains), _SURVEYED) / max(int(counts.sum()), 1))[0]
     size = max(_FEWEST, min(_PILOT, int(_PILOT_PAIRS / rows)))
     runs = _draw_runs(source, -(-size // _RUNS), rng)
     parts = [_nearest(encoded, first, last, level_of, weight, weight_of, near) for first, last in runs]
     left, right, first, second = (np.concatenate([part[column] for part in parts]) for column in range(4))
     order = np.argsort(-first, kind="stable")
     order = order[np.isin(left[order], mains)]
-    return Pilot(counts, left[order], right[order], _likely(first[order], second[order]))
+    tried = np.isin(np.concatenate([np.arange(start, end) for start, end in runs]), mains).sum()
+    # Each match is met from both its ends.
+    times = len(mains) / max(int(tried), 1) / 2
+    return Pilot(left[order], right[order], _likely(first[order], second[order]), times, settled)
+
+
+def reach_score(counts: NDArray[np.int64], wanted: float) -> float:
+    """Return the score, to a quarter, that the wanted share of the pairs counted reach; a mass that ties stays below.
+
+    Parameters
+    ----------
+    counts
+        Of :func:`survey_scores`.
+    """
+    score, share = _score_reached(counts, wanted)
+    return score + _STEP if share > _TIED * wanted else score
 
 
 def _score_reached(counts: NDArray[np.int64], wanted: float) -> tuple[float, float]:

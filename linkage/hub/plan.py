@@ -18,65 +18,13 @@ from numpy.typing import NDArray
 from linkage.errors import LinkError
 from linkage.exchange.files import atomic_write
 from linkage.hub.block import Blocking
-from linkage.hub.encoded import Encoded
+from linkage.hub.encoded import Encoded, restrict
 from linkage.hub.pilot import Pilot
 
-__all__ = ["Found", "Layout", "Plan", "Shard", "deal", "lay_out", "load_found", "load_plan", "save_found", "save_plan"]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How the pairs of records are to be compared.
-
-    Attributes
-    ----------
-    rows, seed
-        Rows of the encodings that the plan was made for, and the seed of its samples.
-    level_of
-        uint8, shape (filters, strata, bits + 1): level of a distance.
-    unlike_counts
-        float64, shape (filters, strata, LEVELS): unlike pairs by level.
-    threshold
-        float32, shape (): score from which a pair is a candidate.
-    own, own_starts
-        int64: rows of sampled records, one source after the other, and where each source begins, shape (sources + 1,).
-    pairs
-        float64, shape (sources, sources): linkable pairs of records, upper triangle.
-    unlike_pairs
-        Unlike pairs that are compared.
-    most
-        Candidates that may be kept; more of them are refused.
-    blocking
-        The keys on which collisions are looked for; None where all pairs are compared.
-    pilot
-        The records by which it was decided, and by which what the keys find is measured; None within the budget.
-    reason
-        Why all pairs are compared, or not: ``within-budget``, ``beyond-budget``, ``recall-not-reached`` (all are
-        compared, beyond the budget, or else the best keys that can be afforded are used).
-    """
-
-    rows: int
-    seed: int
-    level_of: NDArray[np.uint8]
-    unlike_counts: NDArray[np.float64]
-    threshold: NDArray[np.float32]
-    own: NDArray[np.int64]
-    own_starts: NDArray[np.int64]
-    pairs: NDArray[np.float64]
-    unlike_pairs: float
-    most: int
-    blocking: Blocking | None
-    pilot: Pilot | None
-    reason: str
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A part of a comparison: the left rows, or the keys, from ``first`` to ``last``."""
-
-    kind: Literal["rows", "keys"]
-    first: int
-    last: int
+__all__ = [
+    "Easy", "Found", "Layout", "Plan", "Shard", "deal", "lay_out", "load_found", "load_plan", "row_spans",
+    "save_found", "save_plan",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -113,6 +61,95 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Easy:
+    """The matches that are all but identical.
+
+    Attributes
+    ----------
+    blocking
+        The keys by which they were found.
+    found
+        All pairs that those keys found.
+    settled
+        bool, shape (records,): records that have one near partner in each other source, and no second one. They are
+        not compared further.
+    matches
+        float64, shape (sources, sources): pairs of settled records, upper triangle.
+    """
+
+    blocking: Blocking
+    found: Found
+    settled: NDArray[np.bool_]
+    matches: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the pairs of records are to be compared.
+
+    Attributes
+    ----------
+    rows, seed
+        Rows of the encodings that the plan was made for, and the seed of its samples.
+    level_of
+        uint8, shape (filters, strata, bits + 1): level of a distance.
+    unlike_counts
+        float64, shape (filters, strata, LEVELS): unlike pairs by level.
+    threshold
+        float32, shape (): score from which a pair is a candidate.
+    own, own_starts
+        int64: rows of sampled records, one source after the other, and where each source begins, shape (sources + 1,).
+    pairs
+        float64, shape (sources, sources): linkable pairs of records, upper triangle; where easy matches were found,
+        those and the pairs that they leave.
+    unlike_pairs
+        Unlike pairs that are compared.
+    most
+        Candidates that may be kept; more of them are refused.
+    easy
+        The matches that were found while planning; the comparison goes on among the other records. None if there are
+        none, and within the budget.
+    blocking
+        The keys on which collisions are looked for; None where all pairs are compared.
+    pilot
+        The records by which it was decided, and by which what the keys find is measured; None within the budget.
+    expected
+        Share of the matches that will be found.
+    reason
+        Why all pairs are compared, or not: ``within-budget``, ``beyond-budget``, ``recall-not-reached`` (all are
+        compared, beyond the budget, or else the best keys that can be afforded are used).
+    """
+
+    rows: int
+    seed: int
+    level_of: NDArray[np.uint8]
+    unlike_counts: NDArray[np.float64]
+    threshold: NDArray[np.float32]
+    own: NDArray[np.int64]
+    own_starts: NDArray[np.int64]
+    pairs: NDArray[np.float64]
+    unlike_pairs: float
+    most: int
+    easy: Easy | None
+    blocking: Blocking | None
+    pilot: Pilot | None
+    expected: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A part of a comparison, from ``first`` to ``last``: left rows, keys, or left rows of what the easy matches leave.
+
+    Keys and the rows of the rest are numbered among the records that are not settled.
+    """
+
+    kind: Literal["rows", "keys", "rest"]
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
 class Layout:
     """Which rows are compared with which: it follows from encodings and plan."""
 
@@ -136,7 +173,8 @@ def lay_out(encoded: Encoded, plan: Plan) -> Layout:
     sampled = np.zeros(rows, np.bool_)
     sampled[plan.own] = True
     own_spans = np.column_stack([plan.own_starts[source], plan.own_starts[source + 1]])
-    spans = row_spans(encoded) if plan.blocking is None else np.zeros((rows, 2), np.int64)
+    whole = plan.blocking is None and plan.easy is None
+    spans = row_spans(encoded) if whole else np.zeros((rows, 2), np.int64)
     return Layout(spans, own_spans, sampled)
 
 
@@ -151,19 +189,30 @@ def row_spans(encoded: Encoded) -> NDArray[np.int64]:
 
 
 def deal(encoded: Encoded, plan: Plan, number: int) -> list[Shard]:
-    """Cut the comparison into about so many shards of about the same work, two at least where keys are used."""
+    """Cut the comparison into about so many shards of about the same work, two at least beyond the budget."""
     layout = lay_out(encoded, plan)
+    further: list[Shard] = []
     if plan.blocking is not None:
         keys = len(plan.blocking.line)
         parts = min(max(1, round(0.75 * number)), keys)
         edges = np.linspace(0, keys, parts + 1).astype(int).tolist()
-        by_key = [Shard("keys", first, last) for first, last in pairwise(edges)]
-        number = max(1, number - parts)
-    work = np.cumsum(np.ptp(layout.spans, axis=1) + np.ptp(layout.own_spans, axis=1) + 1)
-    cuts = np.searchsorted(work, np.linspace(0, work[-1], number + 1)[1:-1]).tolist()
-    edges = sorted({0, *cuts, plan.rows})
-    by_row = [Shard("rows", first, last) for first, last in pairwise(edges)]
-    return by_row if plan.blocking is None else by_row + by_key
+        further = [Shard("keys", first, last) for first, last in pairwise(edges)]
+    elif plan.easy is not None:
+        spans = row_spans(restrict(encoded, ~plan.easy.settled)[0])
+        parts = max(1, round(0.75 * number))
+        further = [Shard("rest", first, last) for first, last in pairwise(_cut(np.ptp(spans, axis=1), parts))]
+    work = np.ptp(layout.spans, axis=1) + np.ptp(layout.own_spans, axis=1)
+    by_row = _cut(work, max(1, number - len(further)))
+    return [Shard("rows", first, last) for first, last in pairwise(by_row)] + further
+
+
+def _cut(work: NDArray[np.int64], number: int) -> list[int]:
+    """Return the edges of so many parts of rows, of about the same work."""
+    if not len(work):
+        return [0]
+    done = np.cumsum(work + 1)
+    cuts = np.searchsorted(done, np.linspace(0, done[-1], number + 1)[1:-1]).tolist()
+    return sorted({0, *cuts, len(work)})
 
 
 def save_plan(plan: Plan, path: Path) -> None:
@@ -198,7 +247,7 @@ def load_found(path: Path) -> Found:
     return Found(**_load(path, Found))
 
 
-_NESTED = {"blocking": Blocking, "pilot": Pilot}
+_NESTED: dict[str, type] = {"blocking": Blocking, "pilot": Pilot, "easy": Easy, "found": Found}
 
 
 def _save(content: Plan | Found, path: Path) -> None:
@@ -222,12 +271,18 @@ def _load(path: Path, kind: type[Plan] | type[Found]) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as archive:
             parts: dict[str, Any] = {name: archive[name] for name in archive.files if name != "plain"}
             parts.update(json.loads(str(archive["plain"])))
-        for name, inner in _NESTED.items():
-            own = {key.partition(".")[2]: parts.pop(key) for key in list(parts) if key.startswith(f"{name}.")}
-            if own:
-                parts[name] = inner(**own)
+        parts = _nest(parts)
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise LinkError(f"{path}: not a readable {kind.__name__.lower()}", reason="unreadable") from error
     if set(parts) != {field.name for field in fields(kind)}:
         raise LinkError(f"{path}: not a {kind.__name__.lower()} of this version", reason="unreadable")
     return parts
+
+
+def _nest(parts: dict[str, Any]) -> dict[str, Any]:
+    """Put parts of dotted names together."""
+    out = {name: part for name, part in parts.items() if "." not in name}
+    for name in {name.partition(".")[0] for name in parts if "." in name}:
+        own = {key.partition(".")[2]: part for key, part in parts.items() if key.startswith(f"{name}.")}
+        out[name] = _NESTED[name](**_nest(own))
+    return out

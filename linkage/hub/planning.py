@@ -6,19 +6,22 @@ pairs give u, the chance of each level among unlike pairs, by filter and stratum
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import get_num_threads
 from numpy.typing import NDArray
 
 from linkage.errors import LinkError
-from linkage.hub.block import BUDGET, RECALL, Blocking, choose_keys, watched
-from linkage.hub.encoded import Encoded
+from linkage.hub.block import BUDGET, RECALL, choose_keys, watched
+from linkage.hub.encoded import Encoded, restrict
 from linkage.hub.kernels import MISSING, count_distances, pair_distances
-from linkage.hub.levels import cut_levels, tail_share
-from linkage.hub.pilot import take_pilot
-from linkage.hub.plan import Plan, row_spans
+from linkage.hub.levels import cut_levels, tail_share, weight_of
+from linkage.hub.pilot import reach_score, survey_scores, take_pilot
+from linkage.hub.plan import Easy, Plan, row_spans
+from linkage.hub.search import find_easy
 
-__all__ = ["MOST", "candidates_wanted", "plan_comparison", "weight_of"]
+__all__ = ["MOST", "candidates_wanted", "plan_comparison"]
 
 MOST = 20_000_000
 """Candidates that can be kept: some 300 bytes each while they are weighed."""
@@ -30,6 +33,7 @@ _RUN = 512  # rows one after the other whose partners are, too
 _FEWEST_OWN = 200  # the same where there are so many records that each further one is dear
 _OWN = 4_000  # partners of a record's own source that are enough to know how common its values are
 _PER_RECORD, _UP_TO, _AT_LEAST = 100, 40_000, 5  # candidates a record, in files up to so many records, and in any
+_FEW = 0.1  # share of the budget: so many pairs left by the easy matches are compared without a further thought
 _TIED = 3.0  # times as many pairs at the threshold as were wanted: they tie there
 
 
@@ -41,7 +45,7 @@ def plan_comparison(
     Parameters
     ----------
     seed
-        Of all samples.
+        Of all samples, and of the records that are watched.
     budget
         Pairs up to which all are compared. Beyond, keys are used if they cost less; ten budgets are never exceeded.
     recall
@@ -55,9 +59,7 @@ def plan_comparison(
         ``nothing-to-link``: there is no pair that could be linked.
     """
     rng = np.random.default_rng(seed)
-    number = len(encoded.sources)
-    sizes = np.bincount(encoded.source, minlength=number).astype(float)
-    pairs = np.triu(np.outer(sizes, sizes), 1) + np.diag(np.where(encoded.deduplicated, 0, sizes * (sizes - 1) / 2))
+    pairs = _linkable_pairs(encoded)
     if pairs.sum() == 0:
         raise LinkError("there is no pair of records to compare", reason="nothing-to-link")
     within = pairs.sum() <= budget
@@ -69,19 +71,21 @@ def plan_comparison(
     histogram = count_distances(encoded.words, encoded.width, encoded.classes, encoded.strata, left, right, threads)
     level_of, unlike_counts = cut_levels(histogram)
     weights = weight_of(level_of, unlike_counts)
-    records = len(encoded.source)
-    wanted = min(candidates_wanted(records), most / 4) / max(pairs.sum(), unlike)
-    blocking, pilot, reason = None, None, "within-budget"
+    wanted = min(candidates_wanted(len(encoded.source)), most / 4)
+    further: dict[str, Any]
     if within:
-        threshold = _threshold(encoded, weights, wanted, rng)
+        threshold = _threshold(encoded, weights, wanted / max(pairs.sum(), unlike), rng)
+        further = {"easy": None, "blocking": None, "pilot": None, "expected": 1.0, "reason": "within-budget"}
     else:
-        weight = -np.log(tail_share(unlike_counts))
-        pilot = take_pilot(encoded, mains, level_of, weight, weights, rng)
-        threshold = np.float32(pilot.threshold(wanted))
-        further = int(rng.integers(2**62))
-        blocking, reason = choose_keys(
-            encoded, pilot, histogram, float(pairs.sum()), recall=recall, budget=budget, seed=further
-        )
+        easy = find_easy(encoded, level_of, weights, seed=seed, most=most)
+        rest = encoded if easy is None else restrict(encoded, ~easy.settled)[0]
+        counts = survey_scores(encoded, mains, weights, rng)
+        threshold = np.float32(reach_score(counts, wanted / pairs.sum()))
+        further = _beyond(rest, easy, level_of, unlike_counts, histogram, counts, rng, recall=recall, budget=budget)
+        if easy is not None:
+            pairs = _linkable_pairs(rest) + easy.matches
+        if easy is not None or further["blocking"] is not None:
+            unlike = _unlike_pairs(encoded, own, easy, seed)
     return Plan(
         rows=len(encoded.record),
         seed=seed,
@@ -91,23 +95,55 @@ def plan_comparison(
         own=own,
         own_starts=starts,
         pairs=pairs,
-        unlike_pairs=unlike if blocking is None else _unlike_pairs(encoded, own, blocking),
+        unlike_pairs=unlike,
         most=most,
-        blocking=blocking,
-        pilot=pilot,
-        reason=reason,
+        **further,
     )
+
+
+def _linkable_pairs(encoded: Encoded) -> NDArray[np.float64]:
+    """Count the pairs that may be linked, by pair of sources."""
+    sizes = np.bincount(encoded.source, minlength=len(encoded.sources)).astype(float)
+    within = np.where(encoded.deduplicated, 0, sizes * (sizes - 1) / 2)
+    counts: NDArray[np.float64] = np.triu(np.outer(sizes, sizes), 1) + np.diag(within)
+    return counts
+
+
+def _beyond(
+    rest: Encoded,
+    easy: Easy | None,
+    level_of: NDArray[np.uint8],
+    unlike_counts: NDArray[np.float64],
+    histogram: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    rng: np.random.Generator,
+    *,
+    recall: float,
+    budget: float,
+) -> dict[str, Any]:
+    """Decide how to compare what the easy matches leave: with keys, or all pairs of it.
+
+    Parameters
+    ----------
+    rest
+        The records that are not settled.
+    counts
+        Pairs by score.
+    """
+    pairs = float(_linkable_pairs(rest).sum())
+    if easy is not None and pairs <= _FEW * budget:
+        return {"easy": easy, "blocking": None, "pilot": None, "expected": 1.0, "reason": "beyond-budget"}
+    weights, weight = weight_of(level_of, unlike_counts), -np.log(tail_share(unlike_counts))
+    settled = 0.0 if easy is None else float(easy.matches.sum())
+    pilot = take_pilot(rest, _distinct_rows(rest, _ALIKE), level_of, weight, weights, rng, counts, settled)
+    seed = int(rng.integers(2**62))
+    blocking, expected, reason = choose_keys(rest, pilot, histogram, pairs, recall=recall, budget=budget, seed=seed)
+    return {"easy": easy, "blocking": blocking, "pilot": pilot, "expected": expected, "reason": reason}
 
 
 def candidates_wanted(records: int) -> float:
     """Candidates to look for: fewer a record in large files, in which weighing them would cost the most."""
     return float(records * max(_AT_LEAST, _PER_RECORD * min(1.0, (_UP_TO / records) ** 0.75)))
-
-
-def weight_of(level_of: NDArray[np.uint8], unlike_counts: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the weight of each distance: float32 (filters, strata, bits + 1)."""
-    weight = -np.log(tail_share(unlike_counts))
-    return np.take_along_axis(weight, level_of.astype(np.int64), axis=2).astype(np.float32)
 
 
 def _own_sample(
@@ -136,11 +172,13 @@ def _one_a_person(records: NDArray[np.int64], known: NDArray[np.int64]) -> NDArr
     return first
 
 
-def _unlike_pairs(encoded: Encoded, own: NDArray[np.int64], blocking: Blocking) -> float:
-    """Count the unlike pairs that are sought: with a sampled record, or between two watched ones."""
+def _unlike_pairs(encoded: Encoded, own: NDArray[np.int64], easy: Easy | None, seed: int) -> float:
+    """Count the unlike pairs that are sought: with a sampled record, or between two watched ones not settled."""
     sampled = np.zeros(len(encoded.source), np.bool_)
     sampled[encoded.record[own]] = True
-    seen = watched(len(encoded.source), blocking.seed)
+    seen = watched(len(encoded.source), seed)
+    if easy is not None:
+        seen &= ~easy.settled
     total = 0.0
     for s in np.flatnonzero(encoded.deduplicated):
         here = encoded.source == s

@@ -148,14 +148,16 @@ def test_the_candidates_of_a_blocking_do_not_depend_on_how_the_work_is_cut(tmp_p
 
 
 def test_the_asked_share_of_the_matches_is_found_and_what_is_promised_holds() -> None:
-    share = np.random.default_rng(9).choice([0.0, 0.1, 0.18], 3_000, p=[0.5, 0.25, 0.25])
-    candidates = compare(two_sources(3_000, 3_000, share=share), budget=3e6, recall=0.97)
+    share = np.random.default_rng(9).choice([0.0, 0.15, 0.22], 3_000, p=[0.4, 0.2, 0.4])
+    candidates = compare(two_sources(3_000, 3_000, share=share), budget=8e5, recall=0.97)
     said = candidates.comparison
     assert said["mode"] == "blocked" and said["reason"] == "beyond-budget"
     matches = candidates.left + 6_000 == candidates.right
     measured = matches[candidates.left < 3_000].sum() / 3_000
     assert measured >= 0.96
-    assert abs(said["expected_candidate_recall"] - measured) < 0.015
+    assert said["settled_matches"] > 1_000
+    # Among what the easy matches leave a few of the pilot's matches are none: the promise errs on the low side.
+    assert -0.03 < said["expected_candidate_recall"] - measured < 0.015
     assert abs(said["measured_candidate_recall"] - measured) < 0.03
     # What each match's reach says, all of them together keep: 1 / reach counts those that were missed.
     assert abs((1 / candidates.reach[matches]).sum() - 3_000) < 60
@@ -219,10 +221,10 @@ def test_all_records_identical_are_refused_or_bounded() -> None:
 
 
 def test_more_pairs_than_can_be_kept_are_refused() -> None:
-    encoded = two_sources(2_000, 2_000)
+    encoded = two_sources(2_000, 2_000, share=0.22)
     plan = plan_comparison(encoded, budget=2e5)
     assert plan.blocking is not None
-    few = replace(plan, most=500)
+    few = replace(plan, most=100)
     keys = next(shard for shard in deal(encoded, few, 2) if shard.kind == "keys")
     with pytest.raises(LinkError) as error:
         examine(encoded, few, keys)
