@@ -112,10 +112,10 @@ def _false_shares(problem: Problem, score: Floats) -> tuple[NDArray[np.int64], F
     order = order[problem.linkable[order] | problem.unlike[order]]
     linkable = problem.linkable[order]
     if problem.unlike.any():
-        false = np.cumsum(~linkable / problem.reach[order]) * problem.ratio
+        false = np.cumsum(~linkable / problem.reach[order]) * problem.ratio + max(1.0, problem.ratio)
     else:
-        false = _expected_unlike(problem, score, score[order])
-    share = (false + max(1.0, problem.ratio)) / np.maximum(np.cumsum(linkable / problem.reach[order]), 1)
+        false = _expected_unlike(problem, score, score[order]) + 1
+    share = false / np.maximum(np.cumsum(linkable / problem.reach[order]), 1)
     share = np.minimum.accumulate(share[::-1])[::-1]
     return order[linkable], share[linkable]
 
