@@ -117,7 +117,8 @@ def fit(encoded: Encoded, candidates: Candidates) -> Fit:
         likely = np.flatnonzero(probability > 1e-4)
         m = _learn_m(candidates.levels[likely], candidates.strata[likely], probability[likely], u)
         problem = pose(encoded, candidates, find_repeats(candidates, levels, found.m, tail), total)
-    shown = links_shown(problem, ranking)
+    # What was taken for repeats may be chance as well: here it counts as unlike again.
+    shown = links_shown(pose(encoded, candidates, repeats, total), ranking)
     pair = np.flatnonzero(problem.linkable)
     posterior, matches = probability[pair], found.matches
     if not shown:
