@@ -9,7 +9,7 @@
         design.npz                          the rest, without pseudonyms and names of sources; written last
         <digest of what is asked>/          one a comparison: sources with repeats are compared up to three times
           known.npy, plan.npz
-          rows-<first>-<last>.npz, keys-... what a shard yielded; a shard with it is done
+          <kind>-<first>-<last>.npz         what a shard yielded; a shard with it is done
 
 Nothing here knows who examines the shards: any function that calls :func:`examine_shard` for each, somewhere, will do.
 A run that was killed finds at its next start what was done and examines the rest.
@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import polars as pl
@@ -59,7 +59,8 @@ DESIGN, KNOWN, PLAN = "design.npz", "known.npy", "plan.npz"
 _PART = 1_000_000  # rows of a Parquet file, and of a shard at most: bounds what is held twice
 _LINE = 8  # words of a line of memory
 _FOLDER = re.compile(r"\.?[0-9a-f]{32}(\.[0-9a-f]{12})?")
-_SHARD = re.compile(r"(rows|keys)-(\d+)-(\d+)")
+_KINDS = get_args(get_type_hints(Shard)["kind"])
+_SHARD = re.compile(rf"({'|'.join(_KINDS)})-(\d+)-(\d+)")
 _SMALL = ("strata", "source", "variants", "deduplicated")
 _ONE = threading.Lock()  # an examination uses all threads that its process has
 
@@ -140,12 +141,11 @@ def examine_shard(folder: str, name: str) -> str:
         raise LinkError("not the name of a shard", reason="no-shard")
     place = Path(folder)
     target = place / f"{name}.npz"
+    shard = Shard(_KINDS[_KINDS.index(parts[1])], int(parts[2]), int(parts[3]))
     if not target.is_file():
         with _ONE:
             encoded, plan = _comparison(place)
-            found = examine(
-                encoded, plan, Shard("rows" if parts[1] == "rows" else "keys", int(parts[2]), int(parts[3]))
-            )
+            found = examine(encoded, plan, shard)
             place.stat()  # where the run was given up meanwhile, its folder is not made anew
             save_found(found, target)
     return file_digest(target)
@@ -287,7 +287,8 @@ def _read_rows(place: Path) -> Encoded:
         for number in range(filters):
             words[here, number * width : (number + 1) * width] = frame[f"filter_{number}"].to_numpy()
         classes[here], record[here] = frame["classes"].to_numpy(), frame["record"].to_numpy()
-    number = len(design["deduplicated"])
+    number, records = len(design["deduplicated"]), len(design["source"])
+    unnamed = pl.repeat(None, records, dtype=pl.String)
     encoded = Encoded(
         words=words,
         width=width,
@@ -298,8 +299,8 @@ def _read_rows(place: Path) -> Encoded:
         variants=design["variants"],
         sources=tuple(str(place) for place in range(number)),
         deduplicated=design["deduplicated"],
-        labels=pl.DataFrame(),
-        known=np.arange(len(design["source"])),
+        labels=pl.select(source=unnamed, pseudonym=unnamed),
+        known=np.arange(records),
     )
     if _digest_rows(encoded) != place.name:
         raise LinkError(
