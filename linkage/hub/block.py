@@ -35,9 +35,9 @@ _AFFORDABLE = 10.0  # budgets that may be spent where one does not suffice
 _BETTER, _SPARE = (0.999, 0.998, 0.995), 0.5  # recalls beyond the asked one that are worth half a budget
 _ENOUGH = 20.0  # matches in the pilot that say where matches lie
 _ASSUMED = (0.05, 0.10, 0.15, 0.20, 0.25)  # share of bits in which matches differ, if there are fewer
-_BITS, _BOUNDS = range(10, 23), (36, 40, 44, 48)  # lengths of key and bounds on the sketch that are tried
+_BITS, _BOUNDS = range(9, 23), (54, 60, 66, 72)  # lengths of key and bounds on the sketch that are tried
 _MOST_KEYS = 4_000
-_EASY, _EASY_BOUND, _EASY_ROWS = 24, 40, 4  # keys for the easy matches, their bound, and bits fewer than rows have
+_EASY, _EASY_BOUND, _EASY_ROWS = 24, 60, 4  # keys for the easy matches, their bound, and bits fewer than rows have
 # What the steps cost, in comparisons of a pair of rows of 64 words. Measured; only their ratios matter.
 _ROW, _VALUE, _MEETING, _SCORING = 10.0, 16.0, 1.0, 200.0
 _SAMPLE = 65_536  # rows by which heavy values are known

@@ -1,9 +1,9 @@
 """Compiled search for pairs of rows that share a key of a locality-sensitive hash.
 
 A *key* is some bits of one 64-byte line of a diffused filter. Each bit of such a filter is the XOR of inputs at
-positions of its own, so that whole bytes are as good a sample as single bits, and cost one load each. The last 16 bytes
+positions of its own, so that whole bytes are as good a sample as single bits, and cost one load each. The last 24 bytes
 of the line are its *sketch*: two rows *collide* on a key if they agree in the key's bits and differ in no more than a
-bounded number of the sketch's 128, which costs next to nothing and keeps nearly all chance agreements from a closer
+bounded number of the sketch's 192, which costs next to nothing and keeps nearly all chance agreements from a closer
 look.
 
 Where too many rows share a value of a key, the value is *heavy*: 16 further bits of the line must agree as well. Where
@@ -31,13 +31,15 @@ from numpy.typing import NDArray
 __all__ = ["CROWD_BITS", "KEY_BYTES", "LINE", "Collisions", "Keys", "Rows", "collide", "collide_reference", "survey"]
 
 LINE = 64  # bytes of a line, the processor's unit of memory
-KEY_BYTES = 48  # bytes of it that keys are taken from; the others are the sketch
+KEY_BYTES = 40  # bytes of it that keys are taken from; the others are the sketch
 CROWD_BITS = 31  # bits of the random number by which a crowd is parted
 MISSING = 255
 
 _WORDS = LINE // 8
 _TILE = 16  # right-hand rows that stay in the first-level cache while the left-hand ones stream past
 _PART = 4096  # rows that are sorted within the second-level cache
+_CHUNK = 64  # rows whose sketches are compared before any is looked at
+_FIRST = 6  # keys of a line on which near-identical rows have met
 _STREAMS = 10  # bits by which rows are dealt out first: more streams than that lose the cache again
 
 # The first word of a row as it is dealt: its number, its source, whether it is watched, and its value of the key.
@@ -102,9 +104,9 @@ def _popcount(typingctx: Any, word: Any) -> Any:
 
 
 @njit(inline="always")
-def _apart(one, other, two, another):  # type: ignore[no-untyped-def]
-    """Count the bits in which two words differ from two others."""
-    return _popcount(one ^ other) + _popcount(two ^ another)  # type: ignore[call-arg] # numba passes the context
+def _apart(one, two, three, other, another, third):  # type: ignore[no-untyped-def]
+    """Count the bits in which two sketches differ."""
+    return _popcount(one ^ other) + _popcount(two ^ another) + _popcount(three ^ third)  # type: ignore[call-arg]
 
 
 @njit(inline="always")
@@ -125,6 +127,12 @@ def _weight(words, width, classes, strata, weight_of, i, j):  # type: ignore[no-
         if s != MISSING:
             total += weight_of[number, s, _distance(words, i, j, number, width)]
     return total
+
+
+@njit(inline="always")
+def _sketches_apart(words, i, j, line):  # type: ignore[no-untyped-def]
+    one, two, three = (line + 1) * _WORDS - 3, (line + 1) * _WORDS - 2, (line + 1) * _WORDS - 1
+    return _apart(words[i, one], words[i, two], words[i, three], words[j, one], words[j, two], words[j, three])
 
 
 @njit(inline="always")
@@ -200,8 +208,7 @@ def _collided_before(line_bytes, rows, i, j, number, keys, has_heavy):  # type: 
     for earlier in range(number):
         if keys.line[earlier] != line:
             line = keys.line[earlier]
-            word = line * _WORDS + _WORDS - 2
-            near = _apart(rows.words[i, word], rows.words[j, word], rows.words[i, word + 1], rows.words[j, word + 1])
+            near = _sketches_apart(rows.words, i, j, line)
             close = near <= keys.bound and _present(rows, i, line) and _present(rows, j, line)
         if not close:
             continue
@@ -226,8 +233,8 @@ def _turn_line(line_bytes, words, line, planes, sketches):  # type: ignore[no-un
             for row in range(start, end):
                 planes[place, row] = line_bytes[row, base + place]
         for row in range(start, end):
-            sketches[row, 0] = words[row, line * _WORDS + _WORDS - 2]
-            sketches[row, 1] = words[row, line * _WORDS + _WORDS - 1]
+            for word in range(3):
+                sketches[row, word] = words[row, (line + 1) * _WORDS - 3 + word]
 
 
 @njit
@@ -246,7 +253,7 @@ def _read_values(planes, number, keys, values):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _deal_rows(values, marks, absent, sketches, heads, low_bits, dealt, starts):  # type: ignore[no-untyped-def]
+def _deal_rows(values, marks, absent, sketches, low_bits, dealt, starts):  # type: ignore[no-untyped-def]
     """Deal rows out by the high bits of their values, each with all that the search needs of it, rows ascending."""
     starts[:] = 0
     for row in range(values.shape[0]):
@@ -261,12 +268,28 @@ def _deal_rows(values, marks, absent, sketches, heads, low_bits, dealt, starts):
             at = ends[stream]
             ends[stream] += 1
             dealt[at, 0] = np.uint64(values[row]) << _VALUE | marks[row]
-            dealt[at, 1], dealt[at, 2] = sketches[row, 0], sketches[row, 1]
-            dealt[at, 3] = heads[row]
+            for word in range(3):
+                dealt[at, word + 1] = sketches[row, word]
+
+
+class _Block(NamedTuple):
+    """Rows side by side: what marks them, see ``_ROW``, and the three words of their sketches."""
+
+    mark: Words
+    one: Words
+    two: Words
+    three: Words
 
 
 @njit
-def _sort_part(part, low_bits, out, starts):  # type: ignore[no-untyped-def]
+def _new_block(size):  # type: ignore[no-untyped-def]
+    return _Block(
+        np.empty(size, np.uint64), np.empty(size, np.uint64), np.empty(size, np.uint64), np.empty(size, np.uint64)
+    )
+
+
+@njit
+def _sort_part(part, low_bits, block, starts):  # type: ignore[no-untyped-def]
     """Sort one stream by the low bits of the values, rows ascending."""
     mask = np.uint64((1 << low_bits) - 1)
     starts[:] = 0
@@ -277,18 +300,19 @@ def _sort_part(part, low_bits, out, starts):  # type: ignore[no-untyped-def]
     ends = starts[:-1].copy()
     for place in range(part.shape[0]):
         value = part[place, 0] >> _VALUE & mask
-        for column in range(4):
-            out[ends[value], column] = part[place, column]
+        at = ends[value]
+        block.mark[at], block.one[at] = part[place, 0], part[place, 1]
+        block.two[at], block.three[at] = part[place, 2], part[place, 3]
         ends[value] += 1
 
 
 @njit
-def _linkable_pairs(block, alone):  # type: ignore[no-untyped-def]
-    """Count the pairs of a block that may be linked."""
-    total = block.shape[0] * (block.shape[0] - 1) // 2
+def _linkable_pairs(marks, alone):  # type: ignore[no-untyped-def]
+    """Count the pairs of marked rows that may be linked."""
+    total = marks.shape[0] * (marks.shape[0] - 1) // 2
     of_source = np.zeros(alone.shape[0], np.int64)
-    for place in range(block.shape[0]):
-        of_source[block[place, 0] >> _SOURCE & _SOURCES] += 1
+    for mark in marks:
+        of_source[mark >> _SOURCE & _SOURCES] += 1
     for source in range(alone.shape[0]):
         if alone[source]:
             total -= of_source[source] * (of_source[source] - 1) // 2
@@ -296,61 +320,84 @@ def _linkable_pairs(block, alone):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _scan_heavy(line_bytes, rows, keys, has_heavy, first_keys, number, block, out, thread):  # type: ignore[no-untyped-def]
+def _scan_heavy(line_bytes, rows, keys, has_heavy, number, whole, start, end, out, thread):  # type: ignore[no-untyped-def]
     """Part the rows of a heavy value, and search each part."""
-    size = block.shape[0]
-    code = _code(number, block[0, 0] >> _VALUE)
+    size = end - start
+    code = _code(number, whole.mark[start] >> _VALUE)
     parts = np.empty(size, np.uint64)
     for place in range(size):
-        parts[place] = _part_of(line_bytes, block[place, 0] & _ROW, number, code, keys)
+        parts[place] = _part_of(line_bytes, whole.mark[start + place] & _ROW, number, code, keys)
     order = np.argsort(parts, kind="mergesort")
-    block, parts = block[order], parts[order]
-    start, group = 0, 0
+    parts = parts[order]
+    order += start
+    block = _Block(whole.mark[order], whole.one[order], whole.two[order], whole.three[order])
+    first, group = 0, 0
     for place in range(1, size + 1):
-        if place < size and parts[place] == parts[start]:
+        if place < size and parts[place] == parts[first]:
             continue
-        bits = _crowd_bits(code | parts[start] >> np.uint64(32), keys)
-        _scan(line_bytes, rows, keys, has_heavy, first_keys, number, block[start:place], out, thread, bits)
+        bits = _crowd_bits(code | parts[first] >> np.uint64(32), keys)
+        _scan(line_bytes, rows, keys, has_heavy, number, block, first, place, out, thread, bits)
         if bits:
-            out.skipped[number] -= _linkable_pairs(block[start:place], rows.alone)
-        if place == size or parts[place] >> np.uint64(32) != parts[start] >> np.uint64(32):
+            out.skipped[number] -= _linkable_pairs(block.mark[first:place], rows.alone)
+        if place == size or parts[place] >> np.uint64(32) != parts[first] >> np.uint64(32):
             if bits:
-                out.skipped[number] += _linkable_pairs(block[group:place], rows.alone)
+                out.skipped[number] += _linkable_pairs(block.mark[group:place], rows.alone)
             group = place
-        start = place
+        first = place
 
 
 @njit
-def _scan(line_bytes, rows, keys, has_heavy, first_keys, number, block, out, thread, parted):  # type: ignore[no-untyped-def]
-    """Search a block of rows, ascending, that agree in a key's value."""
-    size, beyond = block.shape[0], 0
-    key_mask = np.uint64((1 << keys.bits) - 1)
-    for p in range(size):
-        own, one, two = block[p, 0] >> _SOURCE & _SOURCES, block[p, 1], block[p, 2]
+def _scan(line_bytes, rows, keys, has_heavy, number, block, start, end, out, thread, parted):  # type: ignore[no-untyped-def]
+    """Search the rows of a block from ``start`` to ``end``, ascending, which agree in a key's value."""
+    beyond, bound = start, np.uint64(keys.bound)
+    for p in range(start, end):
+        own = block.mark[p] >> _SOURCE & _SOURCES
         if rows.alone[own]:
-            while beyond < size and block[beyond, 0] >> _SOURCE & _SOURCES <= own:
+            while beyond < end and block.mark[beyond] >> _SOURCE & _SOURCES <= own:
                 beyond += 1
         else:
             beyond = p + 1
-        for q in range(p + 1 if block[p, 0] >> _WATCHED & np.uint64(1) else beyond, size):
-            if _apart(one, block[q, 1], two, block[q, 2]) > keys.bound:
-                continue
-            # Most pairs that get here are near-identical, and have met on one of the first keys of the line.
-            differ, met = block[p, 3] ^ block[q, 3], False
-            for place in range(first_keys.shape[0]):
-                same = differ >> np.uint64(place * keys.bits) & key_mask == 0
-                met = met or (same and not has_heavy[first_keys[place]])
-            if met:
-                continue
-            i, j = np.int64(block[p, 0] & _ROW), np.int64(block[q, 0] & _ROW)
-            if rows.record[i] == rows.record[j]:
-                continue
-            if q < beyond and (not rows.watched[j] or rows.known[i] == rows.known[j]):
-                continue
-            out.scored[number] += 1
-            score = _weight(rows.words, rows.width, rows.classes, rows.strata, rows.weight_of, i, j)
-            if score >= rows.threshold and not _collided_before(line_bytes, rows, i, j, number, keys, has_heavy):
-                _keep(rows, i, j, out, thread, parted)
+        first = p + 1 if block.mark[p] >> _WATCHED & np.uint64(1) else beyond
+        for low in range(first, end, _CHUNK):
+            high = min(low + _CHUNK, end)
+            one, two, three = block.one[low:high], block.two[low:high], block.three[low:high]
+            near = 0
+            for q in range(one.shape[0]):
+                apart = _apart(block.one[p], block.two[p], block.three[p], one[q], two[q], three[q])
+                near += np.int64(apart <= bound)
+            if near:
+                _look(line_bytes, rows, keys, has_heavy, number, block, p, low, high, beyond, out, thread, parted)
+
+
+@njit
+def _look(line_bytes, rows, keys, has_heavy, number, block, p, low, high, beyond, out, thread, parted):  # type: ignore[no-untyped-def]
+    """Compare a row with those from ``low`` to ``high`` whose sketches are near, if they did not meet before."""
+    i = np.int64(block.mark[p] & _ROW)
+    for q in range(low, high):
+        apart = _apart(block.one[p], block.two[p], block.three[p], block.one[q], block.two[q], block.three[q])
+        if apart > keys.bound:
+            continue
+        j = np.int64(block.mark[q] & _ROW)
+        if rows.record[i] == rows.record[j]:
+            continue
+        if q < beyond and (not rows.watched[j] or rows.known[i] == rows.known[j]):
+            continue
+        if _met_on_line(line_bytes, i, j, number, keys, has_heavy):
+            continue
+        out.scored[number] += 1
+        score = _weight(rows.words, rows.width, rows.classes, rows.strata, rows.weight_of, i, j)
+        if score >= rows.threshold and not _collided_before(line_bytes, rows, i, j, number, keys, has_heavy):
+            _keep(rows, i, j, out, thread, parted)
+
+
+@njit
+def _met_on_line(line_bytes, i, j, number, keys, has_heavy):  # type: ignore[no-untyped-def]
+    """Tell whether two rows of near sketches met on one of the first keys of the line: near-identical ones have."""
+    first = np.searchsorted(keys.line[:number], keys.line[number])
+    for earlier in range(first, min(number, first + _FIRST)):
+        if not has_heavy[earlier] and _value(line_bytes, i, earlier, keys) == _value(line_bytes, j, earlier, keys):
+            return True
+    return False
 
 
 @njit
@@ -373,44 +420,35 @@ def _keep(rows, i, j, out, thread, parted):  # type: ignore[no-untyped-def]
 def _search(line_bytes, rows, keys, has_heavy, first, last, out, thread, most):  # type: ignore[no-untyped-def]
     """Search the keys from ``first`` to ``last`` one after the other; give up beyond ``most`` pairs."""
     size = line_bytes.shape[0]
-    planes, sketches = np.empty((KEY_BYTES, size), np.uint8), np.empty((size, 2), np.uint64)
-    absent, heads, values = np.zeros(size, np.bool_), np.empty(size, np.uint64), np.empty(size, np.uint32)
-    marks = np.empty(size, np.uint64)
+    planes, sketches = np.empty((KEY_BYTES, size), np.uint8), np.empty((size, 3), np.uint64)
+    absent, values, marks = np.zeros(size, np.bool_), np.empty(size, np.uint32), np.empty(size, np.uint64)
     for row in range(size):
         mark = np.uint64(rows.source[row]) << _SOURCE | np.uint64(row)
         marks[row] = mark | np.uint64(rows.watched[row] and rows.alone[rows.source[row]]) << _WATCHED
     dealt = np.empty((size, 4), np.uint64)
     high = min(max(int(np.ceil(np.log2(size / _PART + 1))), 0), _STREAMS, keys.bits)
-    streams, blocks = np.empty((1 << high) + 1, np.int64), np.empty((1 << (keys.bits - high)) + 1, np.int64)
+    streams, starts = np.empty((1 << high) + 1, np.int64), np.empty((1 << (keys.bits - high)) + 1, np.int64)
     line = -1
     for number in range(first, last):
-        before = np.searchsorted(keys.line[:number], keys.line[number])
-        first_keys = np.arange(before, min(number, before + 64 // keys.bits))
         if keys.line[number] != line:
             line = keys.line[number]
             _turn_line(line_bytes, rows.words, line, planes, sketches)
-            heads[:] = 0
-            for place in range(64 // keys.bits):
-                if before + place < keys.line.shape[0] and keys.line[before + place] == line:
-                    _read_values(planes, before + place, keys, values)
-                    for row in range(size):
-                        heads[row] |= np.uint64(values[row]) << np.uint64(place * keys.bits)
             for row in range(size):
                 absent[row] = not _present(rows, row, line)
         _read_values(planes, number, keys, values)
-        _deal_rows(values, marks, absent, sketches, heads, keys.bits - high, dealt, streams)
+        _deal_rows(values, marks, absent, sketches, keys.bits - high, dealt, streams)
+        block = _new_block(np.diff(streams).max())
         for stream in range(streams.shape[0] - 1):
             part = dealt[streams[stream] : streams[stream + 1]]
-            ordered = np.empty_like(part)
-            _sort_part(part, keys.bits - high, ordered, blocks)
-            for value in range(blocks.shape[0] - 1):
-                block = ordered[blocks[value] : blocks[value + 1]]
-                if block.shape[0] < 2:
+            _sort_part(part, keys.bits - high, block, starts)
+            for value in range(starts.shape[0] - 1):
+                start, end = starts[value], starts[value + 1]
+                if end - start < 2:
                     continue
-                if has_heavy[number] and _is_in(_code(number, block[0, 0] >> _VALUE), keys.heavy):
-                    _scan_heavy(line_bytes, rows, keys, has_heavy, first_keys, number, block, out, thread)
+                if has_heavy[number] and _is_in(_code(number, block.mark[start] >> _VALUE), keys.heavy):
+                    _scan_heavy(line_bytes, rows, keys, has_heavy, number, block, start, end, out, thread)
                 else:
-                    _scan(line_bytes, rows, keys, has_heavy, first_keys, number, block, out, thread, np.uint64(0))
+                    _scan(line_bytes, rows, keys, has_heavy, number, block, start, end, out, thread, np.uint64(0))
             if out.kept[thread] > most:
                 return
 

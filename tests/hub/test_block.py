@@ -14,7 +14,7 @@ from linkage.contract.spec import LinkageSpec
 from linkage.errors import LinkError
 from linkage.hub import pilot
 from linkage.hub.block import log_miss, share_reached
-from linkage.hub.collisions import Keys, Rows, collide, collide_reference
+from linkage.hub.collisions import KEY_BYTES, Keys, Rows, collide, collide_reference
 from linkage.hub.compare import Candidates, compare, examine, gather, plan_comparison
 from linkage.hub.encoded import Encoded, stack
 from linkage.hub.kernels import pair_distances
@@ -73,7 +73,7 @@ def rows_of(encoded: Encoded, *, threshold: float = -1.0, watch: bool = True) ->
 def keys_of(length: int, bound: int, by_line: int, seed: int = 1) -> Keys:
     rng = np.random.default_rng(seed)
     size = (length + 7) // 8 + 2
-    places = np.array([rng.permutation(48)[:size] for _ in range(FILTERS * by_line)], np.uint8)
+    places = np.array([rng.permutation(KEY_BYTES)[:size] for _ in range(FILTERS * by_line)], np.uint8)
     line = np.repeat(np.arange(FILTERS), by_line)
     return Keys(places, line, length, bound, NONE, NONE, np.zeros(0, np.uint8), np.uint64(7))
 
@@ -86,7 +86,7 @@ def found_pairs(rows: Rows, keys: Keys, first: int, last: int, threads: int = 2)
     )
 
 
-@pytest.mark.parametrize(("length", "bound", "by_line"), [(5, 60, 3), (9, 52, 20), (16, 128, 30), (19, 64, 30)])
+@pytest.mark.parametrize(("length", "bound", "by_line"), [(5, 90, 3), (9, 78, 20), (16, 192, 30), (19, 96, 30)])
 @pytest.mark.parametrize("repeats", [False, True])
 def test_every_pair_that_shares_a_key_is_examined_once_at_the_first(
     length: int, bound: int, by_line: int, repeats: bool
@@ -105,16 +105,16 @@ def test_every_pair_that_shares_a_key_is_examined_once_at_the_first(
 def test_pairs_within_a_source_are_sought_only_between_watched_records_of_two_persons() -> None:
     encoded = encode(np.repeat(bits(20, 1), 2, axis=0), bits(30, 2))
     known = replace(encoded, known=np.where(np.arange(70) < 10, np.arange(70) // 2, np.arange(70)))
-    assert len(found_pairs(rows_of(known), keys_of(12, 40, 2), 0, 4)) == 15
-    assert len(found_pairs(rows_of(encoded), keys_of(12, 40, 2), 0, 4)) == 20
-    assert found_pairs(rows_of(encoded, watch=False), keys_of(12, 40, 2), 0, 4) == []
+    assert len(found_pairs(rows_of(known), keys_of(12, 60, 2), 0, 4)) == 15
+    assert len(found_pairs(rows_of(encoded), keys_of(12, 60, 2), 0, 4)) == 20
+    assert found_pairs(rows_of(encoded, watch=False), keys_of(12, 60, 2), 0, 4) == []
 
 
 @pytest.mark.parametrize("flips", [0.05, 0.15, 0.22])
 def test_as_many_pairs_collide_as_the_flipped_bits_promise(flips: float) -> None:
     one = bits(4_000, 1)
     encoded = encode(one, noisy(one, flips, 2))
-    length, bound, by_line = 14, 36, 2
+    length, bound, by_line = 14, 54, 2
     pairs = found_pairs(rows_of(encoded, watch=False), keys_of(length, bound, by_line), 0, FILTERS * by_line)
     hits = sum(right - left == 4_000 for left, right in pairs)
     miss = log_miss(length, bound, np.full(FILTERS, by_line), encoded.width)
