@@ -32,14 +32,14 @@ WATCHED = 0.5
 """Share of the records whose pairs within a source are sought, as unlike pairs."""
 
 _AFFORDABLE = 10.0  # budgets that may be spent where one does not suffice
-_BETTER, _SPARE = (0.999, 0.998, 0.995), 0.5  # recalls beyond the asked one that are worth half a budget
+_BETTER, _SPARE = (0.999, 0.998, 0.995), 1.0  # recalls beyond the asked one that are worth a budget
 _ENOUGH = 20.0  # matches in the pilot that say where matches lie
 _ASSUMED = (0.05, 0.10, 0.15, 0.20, 0.25)  # share of bits in which matches differ, if there are fewer
 _BITS, _BOUNDS = range(9, 23), (54, 60, 66, 72)  # lengths of key and bounds on the sketch that are tried
 _MOST_KEYS = 4_000
-_EASY, _EASY_BOUND, _EASY_ROWS = 24, 60, 4  # keys for the easy matches, their bound, and bits fewer than rows have
+_EASY, _EASY_BOUND, _EASY_ROWS = 12, 60, 4  # keys for the easy matches, their bound, and bits fewer than rows have
 # What the steps cost, in comparisons of a pair of rows of 64 words. Measured; only their ratios matter.
-_ROW, _VALUE, _MEETING, _SCORING = 10.0, 16.0, 1.0, 200.0
+_ROW, _VALUE, _MEETING, _SCORING = 6.0, 4.0, 0.08, 150.0
 _SAMPLE = 65_536  # rows by which heavy values are known
 _HEAVY, _OVER = 512, 16  # rows of a heavy value: so many, and so many times the average
 _CROWD, _CROWD_PART = 1_024, 64  # rows of a crowd, and of a part of it
@@ -190,9 +190,12 @@ def _of_left(share: float, times: float) -> float:
 
 def easy_keys(encoded: Encoded, seed: int) -> Blocking:
     """Return the few keys by which matches are found that are all but identical."""
-    lines = encoded.words.shape[1] * 8 // LINE
+    filters, lines = encoded.classes.shape[1], encoded.width * 8 // LINE
     bits = int(np.clip(np.round(np.log2(len(encoded.record))) - _EASY_ROWS, _BITS[0], _BITS[-1]))
-    return _deal_keys(encoded, bits, _EASY_BOUND, np.full(lines, -(-_EASY // lines)), seed)
+    # All of a filter's are of one line: a pair that met on one of them is not looked at again.
+    by_line = np.zeros((filters, lines), np.int64)
+    by_line[:, 0] = -(-_EASY // filters)
+    return _deal_keys(encoded, bits, _EASY_BOUND, by_line.ravel(), seed)
 
 
 def _known_matches(encoded: Encoded, pilot: Pilot, histogram: NDArray[np.int64], pairs: float) -> _Matches:

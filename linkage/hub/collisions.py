@@ -39,7 +39,6 @@ _WORDS = LINE // 8
 _TILE = 16  # right-hand rows that stay in the first-level cache while the left-hand ones stream past
 _PART = 4096  # rows that are sorted within the second-level cache
 _CHUNK = 64  # rows whose sketches are compared before any is looked at
-_FIRST = 6  # keys of a line on which near-identical rows have met
 _STREAMS = 10  # bits by which rows are dealt out first: more streams than that lose the cache again
 
 # The first word of a row as it is dealt: its number, its source, whether it is watched, and its value of the key.
@@ -281,6 +280,25 @@ class _Block(NamedTuple):
     three: Words
 
 
+class _Firsts(NamedTuple):
+    """The values of the first keys of a line, side by side in a word, and those of them that come before a key."""
+
+    heads: Words  # (rows,)
+    keys: NDArray[np.int64]
+    mask: np.uint64  # of a value
+
+
+@njit
+def _read_firsts(planes, first, keys, values, heads):  # type: ignore[no-untyped-def]
+    """Fill in every row's values of a line's first keys."""
+    heads[:] = 0
+    for place in range(64 // keys.bits):
+        if first + place < keys.line.shape[0] and keys.line[first + place] == keys.line[first]:
+            _read_values(planes, first + place, keys, values)
+            for row in range(values.shape[0]):
+                heads[row] |= np.uint64(values[row]) << np.uint64(place * keys.bits)
+
+
 @njit
 def _new_block(size):  # type: ignore[no-untyped-def]
     return _Block(
@@ -320,7 +338,7 @@ def _linkable_pairs(marks, alone):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _scan_heavy(line_bytes, rows, keys, has_heavy, number, whole, start, end, out, thread):  # type: ignore[no-untyped-def]
+def _scan_heavy(line_bytes, rows, keys, has_heavy, firsts, number, whole, start, end, out, thread):  # type: ignore[no-untyped-def]
     """Part the rows of a heavy value, and search each part."""
     size = end - start
     code = _code(number, whole.mark[start] >> _VALUE)
@@ -336,7 +354,7 @@ def _scan_heavy(line_bytes, rows, keys, has_heavy, number, whole, start, end, ou
         if place < size and parts[place] == parts[first]:
             continue
         bits = _crowd_bits(code | parts[first] >> np.uint64(32), keys)
-        _scan(line_bytes, rows, keys, has_heavy, number, block, first, place, out, thread, bits)
+        _scan(line_bytes, rows, keys, has_heavy, firsts, number, block, first, place, out, thread, bits)
         if bits:
             out.skipped[number] -= _linkable_pairs(block.mark[first:place], rows.alone)
         if place == size or parts[place] >> np.uint64(32) != parts[first] >> np.uint64(32):
@@ -347,7 +365,7 @@ def _scan_heavy(line_bytes, rows, keys, has_heavy, number, whole, start, end, ou
 
 
 @njit
-def _scan(line_bytes, rows, keys, has_heavy, number, block, start, end, out, thread, parted):  # type: ignore[no-untyped-def]
+def _scan(line_bytes, rows, keys, has_heavy, firsts, number, block, start, end, out, thread, parted):  # type: ignore[no-untyped-def]
     """Search the rows of a block from ``start`` to ``end``, ascending, which agree in a key's value."""
     beyond, bound = start, np.uint64(keys.bound)
     for p in range(start, end):
@@ -366,11 +384,13 @@ def _scan(line_bytes, rows, keys, has_heavy, number, block, start, end, out, thr
                 apart = _apart(block.one[p], block.two[p], block.three[p], one[q], two[q], three[q])
                 near += np.int64(apart <= bound)
             if near:
-                _look(line_bytes, rows, keys, has_heavy, number, block, p, low, high, beyond, out, thread, parted)
+                _look(
+                    line_bytes, rows, keys, has_heavy, firsts, number, block, p, low, high, beyond, out, thread, parted
+                )
 
 
 @njit
-def _look(line_bytes, rows, keys, has_heavy, number, block, p, low, high, beyond, out, thread, parted):  # type: ignore[no-untyped-def]
+def _look(line_bytes, rows, keys, has_heavy, firsts, number, block, p, low, high, beyond, out, thread, parted):  # type: ignore[no-untyped-def]
     """Compare a row with those from ``low`` to ``high`` whose sketches are near, if they did not meet before."""
     i = np.int64(block.mark[p] & _ROW)
     for q in range(low, high):
@@ -378,26 +398,19 @@ def _look(line_bytes, rows, keys, has_heavy, number, block, p, low, high, beyond
         if apart > keys.bound:
             continue
         j = np.int64(block.mark[q] & _ROW)
-        if rows.record[i] == rows.record[j]:
+        # Most pairs that get here are near-identical, and have met on one of the first keys of the line.
+        differ, met = firsts.heads[i] ^ firsts.heads[j], False
+        for place in range(firsts.keys.shape[0]):
+            same = differ >> np.uint64(place * keys.bits) & firsts.mask == 0
+            met = met or (same and not has_heavy[firsts.keys[place]])
+        if met or rows.record[i] == rows.record[j]:
             continue
         if q < beyond and (not rows.watched[j] or rows.known[i] == rows.known[j]):
-            continue
-        if _met_on_line(line_bytes, i, j, number, keys, has_heavy):
             continue
         out.scored[number] += 1
         score = _weight(rows.words, rows.width, rows.classes, rows.strata, rows.weight_of, i, j)
         if score >= rows.threshold and not _collided_before(line_bytes, rows, i, j, number, keys, has_heavy):
             _keep(rows, i, j, out, thread, parted)
-
-
-@njit
-def _met_on_line(line_bytes, i, j, number, keys, has_heavy):  # type: ignore[no-untyped-def]
-    """Tell whether two rows of near sketches met on one of the first keys of the line: near-identical ones have."""
-    first = np.searchsorted(keys.line[:number], keys.line[number])
-    for earlier in range(first, min(number, first + _FIRST)):
-        if not has_heavy[earlier] and _value(line_bytes, i, earlier, keys) == _value(line_bytes, j, earlier, keys):
-            return True
-    return False
 
 
 @njit
@@ -421,7 +434,8 @@ def _search(line_bytes, rows, keys, has_heavy, first, last, out, thread, most): 
     """Search the keys from ``first`` to ``last`` one after the other; give up beyond ``most`` pairs."""
     size = line_bytes.shape[0]
     planes, sketches = np.empty((KEY_BYTES, size), np.uint8), np.empty((size, 3), np.uint64)
-    absent, values, marks = np.zeros(size, np.bool_), np.empty(size, np.uint32), np.empty(size, np.uint64)
+    absent, values = np.zeros(size, np.bool_), np.empty(size, np.uint32)
+    marks, heads = np.empty(size, np.uint64), np.empty(size, np.uint64)
     for row in range(size):
         mark = np.uint64(rows.source[row]) << _SOURCE | np.uint64(row)
         marks[row] = mark | np.uint64(rows.watched[row] and rows.alone[rows.source[row]]) << _WATCHED
@@ -430,9 +444,14 @@ def _search(line_bytes, rows, keys, has_heavy, first, last, out, thread, most): 
     streams, starts = np.empty((1 << high) + 1, np.int64), np.empty((1 << (keys.bits - high)) + 1, np.int64)
     line = -1
     for number in range(first, last):
+        before = np.searchsorted(keys.line[:number], keys.line[number])
+        firsts = _Firsts(
+            heads, np.arange(before, min(number, before + 64 // keys.bits)), np.uint64((1 << keys.bits) - 1)
+        )
         if keys.line[number] != line:
             line = keys.line[number]
             _turn_line(line_bytes, rows.words, line, planes, sketches)
+            _read_firsts(planes, before, keys, values, heads)
             for row in range(size):
                 absent[row] = not _present(rows, row, line)
         _read_values(planes, number, keys, values)
@@ -446,9 +465,11 @@ def _search(line_bytes, rows, keys, has_heavy, first, last, out, thread, most): 
                 if end - start < 2:
                     continue
                 if has_heavy[number] and _is_in(_code(number, block.mark[start] >> _VALUE), keys.heavy):
-                    _scan_heavy(line_bytes, rows, keys, has_heavy, number, block, start, end, out, thread)
+                    _scan_heavy(line_bytes, rows, keys, has_heavy, firsts, number, block, start, end, out, thread)
                 else:
-                    _scan(line_bytes, rows, keys, has_heavy, number, block, start, end, out, thread, np.uint64(0))
+                    _scan(
+                        line_bytes, rows, keys, has_heavy, firsts, number, block, start, end, out, thread, np.uint64(0)
+                    )
             if out.kept[thread] > most:
                 return
 

@@ -173,8 +173,8 @@ def test_within_the_budget_or_where_keys_cost_more_all_pairs_are_compared() -> N
 
 
 def test_where_no_affordable_keys_find_enough_it_is_said() -> None:
-    # Three bits in ten differ: a key of ten bits finds one match in forty.
-    encoded = two_sources(4_000, 2_000, share=0.3)
+    # Two bits in five differ: a key of ten bits finds one match in a hundred and sixty.
+    encoded = two_sources(4_000, 2_000, share=0.4)
     assert compare(encoded, budget=1.2e7).comparison["mode"] == "exact"
     said = compare(encoded, budget=3e4).comparison
     assert said["mode"] == "blocked" and said["reason"] == "recall-not-reached"
