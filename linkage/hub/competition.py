@@ -10,18 +10,20 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from linkage.hub.compare import Candidates
 from linkage.hub.encoded import Encoded
 from linkage.hub.matching import greedy_matching
 
-__all__ = ["Problem", "links_shown", "pose", "start_pairs"]
+__all__ = ["Problem", "links_shown", "pose", "start_pairs", "units"]
 
 Floats = NDArray[np.float64]
 
 _START = 0.05  # share of false pairs, judged by unlike pairs, up to which pairs start the estimation
 _GATE = 0.10  # the same share above which the data show no links at all
-_MANY = 50  # pairs a record, next to all of them unlike, from which the fall-off of unlike pairs is read
+_STRETCHES = (100, 50, 25, 12, 6)  # pairs a record from which, to a quarter of them, the fall-off of chance is read
 _COMPETITORS = 10  # candidates a record, the best of all, among which the start and the gate are decided
 
 
@@ -51,7 +53,7 @@ def pose(encoded: Encoded, candidates: Candidates, repeats: NDArray[np.int64], w
     ``weight`` decides which of several candidates between the same two people stands for all of them.
     """
     source, number = encoded.source.astype(np.int64), len(encoded.sources)
-    unit = _units(len(source), candidates.left[repeats], candidates.right[repeats])
+    unit = units(len(source), candidates.left[repeats], candidates.right[repeats])
     left, right = unit[candidates.left], unit[candidates.right]
     a, b = source[candidates.left], source[candidates.right]
     sizes = np.bincount(source, minlength=number).astype(float)
@@ -76,13 +78,12 @@ def pose(encoded: Encoded, candidates: Candidates, repeats: NDArray[np.int64], w
     )
 
 
-def _units(records: int, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give every record a number, repeats that of the first of them."""
-    unit = np.arange(records)
-    for a, b in zip(left.tolist(), right.tolist(), strict=True):
-        one, other = sorted((int(unit[a]), int(unit[b])))
-        unit[unit == other] = one
-    return unit
+def units(records: int, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give every record a number, records joined by the pairs that of the first of them: int64 (records,)."""
+    joined = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(records, records))
+    component = connected_components(joined, directed=False)[1]
+    first: NDArray[np.int64] = np.unique(component, return_index=True)[1][component].astype(np.int64)
+    return first
 
 
 def _twins(
@@ -123,16 +124,19 @@ def _false_shares(problem: Problem, score: Floats) -> tuple[NDArray[np.int64], F
 def _expected_unlike(problem: Problem, score: Floats, limit: Floats) -> Floats:
     """Expect how many pairs reach a score by chance, where no pair is known to be unlike.
 
-    Pairs fall off exponentially where there are far more of them than there can be matches: from ten to a hundred for
-    each record. That is carried on to where the matches are.
+    Chance falls off the faster the further out, so that carrying on how it falls among unlike pairs expects too many
+    further out, and so does what is read where matches stand: of several stretches, from where there are a hundred
+    pairs a record to where there are one or two, the one that expects the fewest is right or still too careful.
     """
     best = np.argsort(-score)
     count = np.cumsum(1 / problem.reach[best])
-    whole = min(_MANY * problem.records, float(count[-1]))
-    near, far = (score[best[min(int(np.searchsorted(count, n)), len(best) - 1)]] for n in (whole, whole / 10))
-    rate = min(1.0, np.log(10) / max(far - near, 1e-9))
-    result: Floats = whole / 10 * np.exp(-rate * np.maximum(limit - far, 0))
-    return result
+    expected = np.full(len(limit), np.inf)
+    for pairs in _STRETCHES:
+        whole = min(pairs * problem.records, float(count[-1]))
+        near, far = (score[best[min(int(np.searchsorted(count, n)), len(best) - 1)]] for n in (whole, whole / 4))
+        rate = min(1.0, np.log(4) / max(far - near, 1e-9))
+        expected = np.minimum(expected, whole / 4 * np.exp(-rate * np.maximum(limit - far, 0)))
+    return expected
 
 
 def start_pairs(problem: Problem, score: Floats) -> NDArray[np.int64]:

@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from linkage.errors import LinkError
 from linkage.hub.cluster import cluster
 from linkage.hub.compare import Candidates
+from linkage.hub.competition import units
 from linkage.hub.encoded import Encoded
 from linkage.hub.fellegi_sunter import Fit
 from linkage.hub.partitions import Draws, Question, posterior
@@ -25,6 +24,8 @@ __all__ = ["Decision", "best_threshold", "decide", "open_records"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+_SURE = 1e-4  # doubt below which two records of one source, found to be one person, are not parted again
 
 
 @dataclass(frozen=True)
@@ -103,25 +104,21 @@ def decide(
     if not fitted.shown:
         none = Draws(np.zeros(0, np.int64), np.zeros((draws, 0), np.uint32))
         return Decision(person, fitted.probability, none, threshold, {})
-    unit = _units(len(person), repeats)
+    # Records of one source that are one person beyond doubt go as one: a hundred visits would take for ever.
+    sure = (encoded.source[left] == encoded.source[right]) & (person[left] == person[right])
+    sure &= fitted.probability > 1 - _SURE
+    joined = np.concatenate([repeats, np.column_stack([left[sure], right[sure]])])
+    unit = np.unique(units(len(person), joined[:, 0], joined[:, 1]), return_inverse=True)[1]
     first = np.unique(unit, return_index=True)[1]
     source = encoded.source[first].astype(np.int64)
-    question, place = _ask(encoded, fitted, source, unit[left], unit[right])
+    open_pair = np.flatnonzero(unit[left] != unit[right])
+    question, place = _ask(encoded, fitted, source, unit[left], unit[right], open_pair)
     answer = posterior(question, draws=draws, seed=seed)
+    probability = fitted.probability.copy()
+    probability[open_pair] = answer.probability[place]
     record, column = _records_of(unit, answer.open)
     partitions = open_records(person, first[answer.label[unit]], record, first[answer.drawn][:, column])
-    return Decision(person, answer.probability[place], partitions, threshold, answer.diagnostics)
-
-
-def _units(records: int, repeats: Ints) -> Ints:
-    """Give every record a number, without gaps and ascending by first record, repeats of one another the same."""
-    if not len(repeats):
-        return np.arange(records)
-    joined = coo_array((np.ones(len(repeats), np.int8), (repeats[:, 0], repeats[:, 1])), shape=(records, records))
-    component = connected_components(joined, directed=False)[1]
-    first = np.unique(component, return_index=True)[1][component]
-    units: Ints = np.unique(first, return_inverse=True)[1].astype(np.int64)
-    return units
+    return Decision(person, probability, partitions, threshold, answer.diagnostics)
 
 
 def _records_of(unit: Ints, chosen: Ints) -> tuple[Ints, Ints]:
@@ -132,14 +129,15 @@ def _records_of(unit: Ints, chosen: Ints) -> tuple[Ints, Ints]:
     return record, place[unit[record]]
 
 
-def _ask(encoded: Encoded, fitted: Fit, source: Ints, left: Ints, right: Ints) -> tuple[Question, Ints]:
-    """Pose the question between units; say for each weighed pair of records which pair of units it is."""
-    low, high = np.minimum(left, right), np.maximum(left, right)
+def _ask(encoded: Encoded, fitted: Fit, source: Ints, left: Ints, right: Ints, chosen: Ints) -> tuple[Question, Ints]:
+    """Pose the question between units; say for each chosen pair of records which pair of units it is."""
+    low, high = np.minimum(left, right)[chosen], np.maximum(left, right)[chosen]
+    weight, probability = fitted.weight[chosen], fitted.probability[chosen]
     key = low * len(source) + high
     order = np.argsort(key, kind="stable")
     new = np.diff(key[order], prepend=-1) != 0
     if not new.all():  # of the pairs between two units the one of greatest weight is asked about
-        order = np.lexsort((-fitted.weight, key))
+        order = np.lexsort((-weight, key))
     best = order[new]
     place = np.empty(len(order), np.int64)
     place[order] = np.cumsum(new) - 1
@@ -148,8 +146,8 @@ def _ask(encoded: Encoded, fitted: Fit, source: Ints, left: Ints, right: Ints) -
         single=encoded.deduplicated,
         left=low[best],
         right=high[best],
-        weight=fitted.weight[best],
-        probability=fitted.probability[best],
+        weight=weight[best],
+        probability=probability[best],
         far=np.full((len(encoded.sources),) * 2, fitted.far),
         matches=fitted.matches,
     ), place

@@ -22,16 +22,15 @@ MOST = 10
 """Records of a component up to which its partitions are summed exactly: 3^10 steps."""
 
 
-_CAP = 1380.0
-"""Nats that the persons of a partition may weigh together over single records, for the sum not to overflow: twice 690,
-as there are at most half as many persons of several records as there are records."""
+_CAP = 690.0
+"""Nats that the persons of a partition may weigh together over single records, for the sum not to overflow; of this
+every set of records gets its share by size, so that the larger of two sure sets stays the surer."""
 
 
 @fast
 def _relative_weights(model, records, members, best, weight):  # type: ignore[no-untyped-def]
     """Write down the weight of every set of records as one person over theirs as persons apart: float64 (2^k,)."""
     number = records.shape[0]
-    cap = _CAP / number
     weight[0] = 1.0
     for chosen in range(1, 1 << number):
         size, alone = 0, 0.0
@@ -40,7 +39,9 @@ def _relative_weights(model, records, members, best, weight):  # type: ignore[no
                 members[size] = records[i]
                 alone += model.person[1 << model.source[records[i]]]
                 size += 1
-        weight[chosen] = np.exp(min(set_weight(model, members, size, best) - alone, cap)) if size > 1 else 1.0
+        weight[chosen] = (
+            np.exp(min(set_weight(model, members, size, best) - alone, _CAP * size / number)) if size > 1 else 1.0
+        )
 
 
 @fast

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from linkage.contract.spec import LinkageSpec
 from linkage.errors import LinkError
+from linkage.hub.block import BUDGET, RECALL
 from linkage.hub.cluster import cluster
 from linkage.hub.compare import Candidates, compare
 from linkage.hub.decide import decide
 from linkage.hub.encoded import Encoded, stack
 from linkage.hub.fellegi_sunter import Fit, fit
-from linkage.hub.partitions import DRAWS, Draws
+from linkage.hub.partitions import DRAWS, MOST_SOURCES, Draws
 from linkage.hub.quality import assess
 
 __all__ = ["Linked", "link"]
@@ -34,7 +35,7 @@ class Linked:
     persons
         Frame (source, pseudonym, person): one row a record; person is UInt32, dense, from 0.
     quality
-        Aggregates that describe the linkage, see :func:`linkage.hub.quality.assess`; ``comparison`` says how the
+        Aggregates that describe the linkage, see :func:`linkage.hub.quality.assess`; ``blocking`` says how the
         candidates were found, ``posterior`` how the draws were made, ``threshold`` from which probability on a
         pair was a link.
     draws
@@ -64,6 +65,8 @@ def link(
     cost: float | None = None,
     draws: int = DRAWS,
     seed: int = 0,
+    budget: float = BUDGET,
+    recall: float = RECALL,
     comparer: Callable[[Encoded, int], Candidates] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Linked:
@@ -84,6 +87,9 @@ def link(
         Partitions to draw from the posterior.
     seed
         Of all samples and draws.
+    budget, recall
+        Pairs up to which all are compared, and the share of the matches that shall be found beyond; a ``comparer`` has
+        its own.
     comparer
         Who compares the records, given the stacked encodings and a seed: by default this machine
         (:func:`linkage.hub.compare.compare`).
@@ -108,6 +114,8 @@ def link(
             reason="unknown-source",
             hint="sources are: " + ", ".join(sorted(encodings)),
         )
+    if len(filled) > MOST_SOURCES:
+        raise LinkError(f"more than {MOST_SOURCES} sources", reason="too-many-sources")
     say = progress or (lambda word: None)
     say("reading")
     encoded = stack(filled, spec, {source: source not in repeats for source in filled})
@@ -116,7 +124,9 @@ def link(
     turns = 1 if encoded.deduplicated.all() else 1 + _AGAIN
     for turn in range(turns):
         say("comparing" if turn == 0 else "comparing again, knowing repeats")
-        candidates = compare(encoded, seed=seed) if comparer is None else comparer(encoded, seed)
+        candidates = (
+            compare(encoded, seed=seed, budget=budget, recall=recall) if comparer is None else comparer(encoded, seed)
+        )
         say("weighing")
         fitted = fit(encoded, candidates)
         if turn + 1 < turns:

@@ -31,13 +31,15 @@ from linkage.hub.chains import run_chains, warm
 from linkage.hub.enumeration import MOST, enumerate_components
 from linkage.hub.sampling import Model
 
-__all__ = ["DRAWS", "Draws", "Posterior", "Question", "posterior"]
+__all__ = ["DRAWS", "MOST_SOURCES", "Draws", "Posterior", "Question", "posterior"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 DRAWS = 50
-_SOURCES = 16  # lists whose sets are all counted
+MOST_SOURCES = 16
+"""Lists whose sets are all counted."""
+
 _NEAR = 0.01  # probability of a pair below which it cannot join persons
 _ROUNDS = 10
 _SETTLED = 4  # rounds after which sampled numbers of persons are averaged: what still moves them is chance
@@ -159,13 +161,15 @@ def posterior(question: Question, *, draws: int = DRAWS, seed: int = 0) -> Poste
         diagnostics |= chains.diagnostics
     order = np.argsort(record)
     inside = graph.component[question.left] == graph.component[question.right]
-    probability = np.where(inside, pairs[graph.place], np.minimum(question.probability, _NEAR))
+    # Where no component holds two records there is no pair to look up.
+    found = np.append(pairs, 0.0)[graph.place]
+    probability = np.where(inside, found, np.minimum(question.probability, _NEAR))
     return Posterior(probability, base, record[order], drawn[:draws, order], diagnostics)
 
 
 def _check(question: Question) -> None:
-    if len(question.single) > _SOURCES:
-        raise LinkError(f"more than {_SOURCES} sources", reason="too-many-sources")
+    if len(question.single) > MOST_SOURCES:
+        raise LinkError(f"more than {MOST_SOURCES} sources", reason="too-many-sources")
     numbers = question.weight, question.far, question.matches, question.probability
     if not all(np.isfinite(values).all() for values in numbers):
         raise LinkError("a match weight or probability is not a finite number", reason="bad-weights")
@@ -209,12 +213,13 @@ def _expecting(model: Model, question: Question, lists: Floats) -> Model:
     sets = np.arange(1 << number)
     on = (sets[:, None] >> np.arange(number)) & 1
     records = lists @ on  # persons, that is, on each list
-    # One person more, spread over all sets of lists as if being on one said nothing of being on another.
+    # One person more, half spread as if being on one list said nothing of being on another, half evenly: a set of lists
+    # on which nobody was seen is rare, not out of the question.
     share = np.clip(records / lists.sum(), 1e-6, 1 - 1e-6)
     spread = np.prod(np.where(on == 1, share, 1 - share), axis=1)
     spread[0] = 0
     person = np.full(len(sets), -np.inf)
-    person[1:] = np.log(lists[1:] + spread[1:] / spread.sum())
+    person[1:] = np.log(lists[1:] + 0.5 * spread[1:] / spread.sum() + 0.5 / (len(sets) - 1))
     sizes = np.maximum(np.bincount(question.source, minlength=number), 1)
     again = np.clip(1 - records / sizes, 1e-6, 1 - 1e-6)
     person += (on * np.where(question.single, 0.0, np.log1p(-again))).sum(axis=1)

@@ -216,7 +216,8 @@ def _unlike_sample(
     of = encoded.source[encoded.record[mains]]
     groups = [mains[of == s] for s in range(len(encoded.sources)) if encoded.deduplicated[s]]
     groups = [group for group in groups if len(group) > 1] or [mains]
-    groups = [group[np.unique(encoded.known[encoded.record[group]], return_index=True)[1]] for group in groups]
+    apart = [group[np.unique(encoded.known[encoded.record[group]], return_index=True)[1]] for group in groups]
+    groups = [few if len(few) > 1 else group for few, group in zip(apart, groups, strict=True)]
     sizes = np.array([len(group) * (len(group) - 1) / 2 for group in groups])
     left, right = [], []
     for group, size in zip(groups, sizes, strict=True):

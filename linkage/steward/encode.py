@@ -113,6 +113,7 @@ def encode(
         the spec says so, ``<filter>_mask`` (UInt16; bit ``i`` is set if the i-th field of the filter is filled).
     """
     derive = partial(key.derive, spec_digest=spec.digest)
+    ones = _share_of_ones(spec)
     filters = [_output(entry, spec, derive, padding_key, records.height) for entry in spec.filters]
     for first in range(0, records.height, _SLAB):
         slab = slice(first, first + _SLAB)
@@ -120,7 +121,7 @@ def encode(
         for one in filters:
             words, mask = one.words[slab], one.mask[slab]
             _fill(words, mask, one, spec, derive, namespaces)
-            _pad_empty(words, mask == 0, one.padding, labels[slab])
+            _pad_empty(words, mask == 0, one.padding, labels[slab], ones)
     columns: dict[str, pl.Series] = {}
     for one in filters:
         columns[one.entry.name] = _binary(one.words)
@@ -312,13 +313,23 @@ def _diffusion_sets(key: bytes, spec: LinkageSpec) -> NDArray[np.intp]:
     return sets
 
 
-def _pad_empty(words: Words, empty: NDArray[np.bool_], key: bytes, labels: Sequence[str]) -> None:
-    """Write bits drawn from key and label where a filter is empty."""
-    records = np.flatnonzero(empty)
-    blocks = [block.to_bytes(4, "big") for block in range(-(-words.shape[1] * 8 // 32))]
-    messages = (block + label for label in (labels[place].encode() for place in records.tolist()) for block in blocks)
-    drawn = np.frombuffer(digests(key, messages), "<u8").reshape(len(records), -1 if len(records) else words.shape[1])
-    words[records] = drawn[:, : words.shape[1]]
+def _pad_empty(words: Words, empty: NDArray[np.bool_], key: bytes, labels: Sequence[str], ones: float) -> None:
+    """Write bits drawn from key and label where a filter is empty, as many of them ones as in a full filter.
+
+    A bit is set if its 16-bit number is below ``ones`` in 65,536.
+    """
+    for place in np.flatnonzero(empty).tolist():
+        label = labels[place].encode()
+        blocks = (block.to_bytes(4, "big") + label for block in range(words.shape[1] * 64 // 16))
+        drawn = np.frombuffer(digests(key, blocks), "<u2")
+        words[place] = np.packbits(drawn < round(ones * 65536), bitorder="little").view("<u8")
+
+
+def _share_of_ones(spec: LinkageSpec) -> float:
+    """Return how many of a full filter's output bits are ones: the XOR of bits that are each one with the fill."""
+    if spec.hashing.kind != "constant_fill":
+        return 0.5
+    return (1 - (1 - 2 * spec.hashing.fill) ** spec.diffusion.inputs) / 2
 
 
 def _binary(words: Words) -> pl.Series:

@@ -210,3 +210,22 @@ def test_chains_that_are_alike_agree_and_others_do_not() -> None:
 
 def test_persons_are_named_by_the_first_of_their_records() -> None:
     assert first_of(np.array([4, 2, 4, 0, 2], np.int32)).tolist() == [0, 1, 0, 3, 1]
+
+
+@pytest.mark.parametrize("weight", [15.0, 25.0, 60.0])
+def test_ten_records_that_are_surely_one_person_stay_together(weight: float) -> None:
+    number = 10
+    left, right = np.triu_indices(number, 1)
+    question = Question(
+        source=np.arange(number),
+        single=np.ones(number, np.bool_),
+        left=left,
+        right=right,
+        weight=np.full(len(left), weight),
+        probability=np.full(len(left), 0.99),
+        far=np.full((number, number), -5.0),
+        matches=np.triu(np.full((number, number), 1.0), 1),
+    )
+    answer = posterior(question, draws=20)
+    assert (answer.probability > 0.999).all()
+    assert not len(answer.open)
