@@ -364,7 +364,7 @@ def _scan_heavy(line_bytes, rows, keys, has_heavy, firsts, number, whole, start,
         first = place
 
 
-@njit
+@njit(forceinline=True)
 def _scan(line_bytes, rows, keys, has_heavy, firsts, number, block, start, end, out, thread, parted):  # type: ignore[no-untyped-def]
     """Search the rows of a block from ``start`` to ``end``, ascending, which agree in a key's value."""
     beyond, bound = start, np.uint64(keys.bound)
@@ -379,7 +379,7 @@ def _scan(line_bytes, rows, keys, has_heavy, firsts, number, block, start, end, 
         for low in range(first, end, _CHUNK):
             high = min(low + _CHUNK, end)
             one, two, three = block.one[low:high], block.two[low:high], block.three[low:high]
-            near = 0
+            near = np.int64(0)
             for q in range(one.shape[0]):
                 apart = _apart(block.one[p], block.two[p], block.three[p], one[q], two[q], three[q])
                 near += np.int64(apart <= bound)
@@ -389,7 +389,7 @@ def _scan(line_bytes, rows, keys, has_heavy, firsts, number, block, start, end, 
                 )
 
 
-@njit
+@njit(forceinline=True)
 def _look(line_bytes, rows, keys, has_heavy, firsts, number, block, p, low, high, beyond, out, thread, parted):  # type: ignore[no-untyped-def]
     """Compare a row with those from ``low`` to ``high`` whose sketches are near, if they did not meet before."""
     i = np.int64(block.mark[p] & _ROW)
