@@ -38,7 +38,7 @@ USAGE, INTERNAL, IO, STOPPED = 64, 70, 74, 130
 """Exit codes that belong to no class of error: EX_USAGE, EX_SOFTWARE and EX_IOERR of sysexits.h, 128 + SIGINT."""
 
 _EXTRAS = {
-    "hub": ("numba", "llvmlite", "prefect", "recordlinkage", "pandas"),
+    "hub": ("numba", "llvmlite", "scipy", "prefect", "recordlinkage", "pandas"),
     "research": ("scipy", "matplotlib", "jinja2"),
     "lab": ("faker",),
 }
@@ -179,10 +179,10 @@ def file_access(error: OSError) -> LinkageError:
 
 
 def missing_package(name: str) -> LinkageError:
-    """Say which extra brings a package that is not installed."""
-    extra = next((extra for extra, packages in _EXTRAS.items() if name.partition(".")[0] in packages), "lab")
+    """Say which extra, or which of two, brings a package that is not installed."""
+    extras = [extra for extra, packages in _EXTRAS.items() if name.partition(".")[0] in packages] or ["lab"]
     return LinkageError(
         f"this command needs the package {name.partition('.')[0]}, which is not installed",
         reason="missing-package",
-        hint=f"in the project's folder: pip install '.[{extra}]'",
+        hint="in the project's folder: " + " or ".join(f"pip install '.[{extra}]'" for extra in extras),
     )
