@@ -73,7 +73,7 @@ def _count_common(typingctx: Any, left: Any, row: Any, tiles: Any, tile: Any, wi
     return types.void(left, types.intp, tiles, types.intp, types.intp, out), codegen
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def bare(left, tiles):
     """Count the common bits of all pairs, one thread; return the sum of one count in 128, as proof of work.
 
