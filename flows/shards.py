@@ -39,7 +39,7 @@ from linkage.exchange import atomic_write, file_digest
 from linkage.exchange.keyfile import make_private_folder
 from linkage.hub.block import BUDGET, RECALL
 from linkage.hub.compare import Candidates, examine, gather, plan_comparison
-from linkage.hub.encoded import Encoded
+from linkage.hub.encoded import Encoded, memory_lines
 from linkage.hub.plan import Found, Plan, Shard, deal, load_found, load_plan, save_found, save_plan
 from linkage.hub.state import StateFolder
 
@@ -57,7 +57,6 @@ SHARDS = 64
 DESIGN, KNOWN, PLAN = "design.npz", "known.npy", "plan.npz"
 
 _PART = 1_000_000  # rows of a Parquet file, and of a shard at most: bounds what is held twice
-_LINE = 8  # words of a line of memory
 _FOLDER = re.compile(r"\.?[0-9a-f]{32}(\.[0-9a-f]{12})?")
 _KINDS = get_args(get_type_hints(Shard)["kind"])
 _SHARD = re.compile(rf"({'|'.join(_KINDS)})-(\d+)-(\d+)")
@@ -278,7 +277,7 @@ def _read_rows(place: Path) -> Encoded:
             hint="install the same release, with the same constraints.txt, on hub, scheduler and workers",
         )
     rows, width, filters = (int(design[name]) for name in ("rows", "width", "filters"))
-    words = _aligned(rows, filters * width)
+    words = memory_lines(rows, filters * width)
     classes = np.empty((rows, filters), np.uint8)
     record = np.empty(rows, np.int64)
     for part, first in enumerate(range(0, rows, _PART)):
@@ -309,10 +308,3 @@ def _read_rows(place: Path) -> Encoded:
             hint="start the run again; if this comes back, look at the shared storage",
         )
     return encoded
-
-
-def _aligned(rows: int, columns: int) -> NDArray[np.uint64]:
-    """Return an array whose rows begin where a line of the processor's memory does."""
-    space = np.empty(rows * columns + _LINE, np.uint64)
-    start = -(space.ctypes.data // 8) % _LINE
-    return space[start : start + rows * columns].reshape(rows, columns)

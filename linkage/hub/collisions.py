@@ -12,28 +12,28 @@ those that fall into the same random part. Which values are heavy and which are 
 two rows collide on a key is therefore a property of the two rows alone, so that a pair can be left to the first key on
 which it collides without remembering any pair.
 
-All that is compiled is in this one module, as in :mod:`linkage.hub.kernels`, and for the same reason. The plain twin is
-:func:`collide_reference`.
+All that is compiled is in this one module, but for the instruction that counts bits: numba's cache looks at the file of
+the cached function alone (:mod:`linkage.hub.tiles`). The plain twin is :func:`collide_reference`.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, prange, types
-from numba.extending import intrinsic
+from numba import njit, prange
 from numpy.typing import NDArray
+
+from linkage.hub.bounds import MISSING
+from linkage.hub.tiles import popcount
 
 __all__ = ["CROWD_BITS", "KEY_BYTES", "LINE", "Collisions", "Keys", "Rows", "collide", "collide_reference", "survey"]
 
 LINE = 64  # bytes of a line, the processor's unit of memory
 KEY_BYTES = 40  # bytes of it that keys are taken from; the others are the sketch
 CROWD_BITS = 31  # bits of the random number by which a crowd is parted
-MISSING = 255
 
 _WORDS = LINE // 8
 _TILE = 16  # right-hand rows that stay in the first-level cache while the left-hand ones stream past
@@ -92,20 +92,10 @@ class Collisions(NamedTuple):
     scored: NDArray[np.float64]  # (keys,) pairs whose filters were compared whole
 
 
-@intrinsic
-def _popcount(typingctx: Any, word: Any) -> Any:
-    """Count the set bits of a word; LLVM makes vector instructions of a loop of these where the processor has them."""
-
-    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        return builder.ctpop(arguments[0])
-
-    return types.uint64(types.uint64), codegen
-
-
 @njit(inline="always")
 def _apart(one, two, three, other, another, third):  # type: ignore[no-untyped-def]
     """Count the bits in which two sketches differ."""
-    return _popcount(one ^ other) + _popcount(two ^ another) + _popcount(three ^ third)  # type: ignore[call-arg]
+    return popcount(one ^ other) + popcount(two ^ another) + popcount(three ^ third)  # type: ignore[call-arg]
 
 
 @njit(inline="always")
@@ -113,7 +103,7 @@ def _distance(words, i, j, number, width):  # type: ignore[no-untyped-def]
     total = np.uint64(0)
     for word in range(width):
         place = number * width + word
-        total += _popcount(words[i, place] ^ words[j, place])  # type: ignore[call-arg] # numba passes the context
+        total += popcount(words[i, place] ^ words[j, place])  # type: ignore[call-arg] # numba passes the context
     return np.int64(total)
 
 

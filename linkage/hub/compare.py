@@ -19,7 +19,7 @@ from linkage.errors import LinkError
 from linkage.hub.block import BUDGET, RECALL, Blocking, log_miss, share_reached, watched
 from linkage.hub.encoded import Encoded, restrict
 from linkage.hub.kernels import MISSING, emit_candidates, pair_distances
-from linkage.hub.levels import LEVELS, TAILS, cut_distances, tail_share, weight_of
+from linkage.hub.levels import LEVELS, TAILS, cut_distances, sum_weights, weight_of, weights_by_level
 from linkage.hub.plan import Found, Plan, Shard, deal, lay_out, row_spans
 from linkage.hub.planning import candidates_wanted, plan_comparison
 from linkage.hub.search import join_threads, refuse_masses, search_keys
@@ -177,7 +177,7 @@ def gather(encoded: Encoded, plan: Plan, founds: Iterable[Found]) -> Candidates:
             reason="indistinguishable-records",
             hint="check that the filters hold what the spec says",
         )
-    score = _score(levels, strata, plan)
+    score = sum_weights(weights_by_level(plan.unlike_counts), levels, strata)
     a, b = encoded.record[i], encoded.record[j]
     a, b = np.minimum(a, b), np.maximum(a, b)
     order = _best_first(a * len(encoded.source) + b, score, i, j, parted)
@@ -230,7 +230,7 @@ def _require_all(encoded: Encoded, parts: list[Found], plan: Plan) -> None:
 
 def _near_enough(found: Found, plan: Plan) -> Found:
     """Return of the easy pairs those that reach the threshold, which was chosen after them."""
-    score = _score(found.levels, found.strata, plan)
+    score = sum_weights(weights_by_level(plan.unlike_counts), found.levels, found.strata)
     good = score >= float(plan.threshold)
     pairs = {name: getattr(found, name)[good] for name in ("left", "right", "levels", "strata", "parted")}
     return replace(found, kind="easy", **pairs)
@@ -299,15 +299,6 @@ def _measure(encoded: Encoded, plan: Plan, found: NDArray[np.int64]) -> tuple[fl
         return None, 0.0
     seen, settled = float(plan.pilot.weight[there].sum()) * plan.pilot.times, plan.pilot.settled
     return round((settled + seen) / (settled + matches * plan.pilot.times), 4), round(matches, 1)
-
-
-def _score(levels: NDArray[np.uint8], strata: NDArray[np.uint8], plan: Plan) -> NDArray[np.float64]:
-    weight = -np.log(tail_share(plan.unlike_counts))
-    score = np.zeros(len(levels))
-    for number in range(levels.shape[1]):
-        there = levels[:, number] != MISSING
-        score[there] += weight[number, strata[there, number], levels[there, number]]
-    return score
 
 
 def _best_first(

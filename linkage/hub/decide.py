@@ -20,7 +20,7 @@ from linkage.hub.encoded import Encoded
 from linkage.hub.fellegi_sunter import Fit
 from linkage.hub.partitions import Draws, Question, posterior
 
-__all__ = ["Decision", "best_threshold", "decide", "open_records"]
+__all__ = ["Decision", "best_threshold", "decide", "open_records", "repeat_pairs"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -81,6 +81,11 @@ def best_threshold(probability: Floats, cost: float | None = None) -> float:
     return float(reached.max() / 2)
 
 
+def repeat_pairs(candidates: Candidates, fitted: Fit) -> Ints:
+    """Return the pairs of records that are one person under two numbers of one source: int64 (repeats, 2)."""
+    return np.column_stack([candidates.left[fitted.repeats], candidates.right[fitted.repeats]])
+
+
 def decide(
     encoded: Encoded, candidates: Candidates, fitted: Fit, *, cost: float | None, draws: int, seed: int
 ) -> Decision:
@@ -96,7 +101,7 @@ def decide(
         Of the draws.
     """
     left, right = candidates.left[fitted.pair], candidates.right[fitted.pair]
-    repeats = np.column_stack([candidates.left[fitted.repeats], candidates.right[fitted.repeats]])
+    repeats = repeat_pairs(candidates, fitted)
     threshold = best_threshold(fitted.probability, cost)
     person = cluster(
         left, right, fitted.probability, encoded.source, encoded.deduplicated, repeats, threshold=threshold

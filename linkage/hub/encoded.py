@@ -12,7 +12,7 @@ from linkage.contract.spec import LinkageSpec
 from linkage.errors import LinkError
 from linkage.hub.kernels import MISSING
 
-__all__ = ["Encoded", "restrict", "stack"]
+__all__ = ["Encoded", "memory_lines", "restrict", "stack"]
 
 _LINE = 8  # words of a line of memory
 _SLICE = 65_536  # rows copied at once
@@ -121,7 +121,7 @@ def _checked(source: str, frame: pl.DataFrame, names: list[str], wanted: list[st
 def _words(frames: list[pl.DataFrame], names: list[str], length: int) -> NDArray[np.uint64]:
     """Copy the filters into one array whose rows begin where a line of the processor's memory does."""
     width = length // 8
-    words = _lines(sum(len(frame) for frame in frames), len(names) * width)
+    words = memory_lines(sum(len(frame) for frame in frames), len(names) * width)
     at = 0
     for frame in frames:
         for part in frame.iter_slices(_SLICE):
@@ -132,7 +132,7 @@ def _words(frames: list[pl.DataFrame], names: list[str], length: int) -> NDArray
     return words
 
 
-def _lines(rows: int, words: int) -> NDArray[np.uint64]:
+def memory_lines(rows: int, words: int) -> NDArray[np.uint64]:
     """Return room for rows of words that begins where a line of the processor's memory does."""
     space = np.empty(rows * words + _LINE, np.uint64)
     start = -(space.ctypes.data // 8) % _LINE
@@ -148,7 +148,7 @@ def restrict(encoded: Encoded, keep: NDArray[np.bool_]) -> tuple[Encoded, NDArra
         bool, shape (records,).
     """
     rows = np.flatnonzero(keep[encoded.record])
-    words = _lines(len(rows), encoded.words.shape[1])
+    words = memory_lines(len(rows), encoded.words.shape[1])
     np.take(encoded.words, rows, axis=0, out=words, mode="clip")
     some = replace(
         encoded,

@@ -22,7 +22,9 @@ from linkage.hub.calibration import calibrate, find_repeats
 from linkage.hub.compare import Candidates
 from linkage.hub.competition import Problem, links_shown, pose, start_pairs
 from linkage.hub.encoded import Encoded
+from linkage.hub.isotonic import never_falling
 from linkage.hub.kernels import MISSING
+from linkage.hub.levels import sum_weights
 from linkage.hub.matching import Matching
 
 __all__ = ["Fit", "fit"]
@@ -51,8 +53,6 @@ class Fit:
         float64, shape (pairs,): posterior probability of a match.
     matches
         float64, shape (sources, sources): expected number of matching pairs, upper triangle.
-    odds
-        float64, shape (sources, sources): log odds of a match before a pair is compared, upper triangle.
     far
         Match weight of pairs that are no candidates.
     m, u
@@ -70,7 +70,6 @@ class Fit:
     weight: Floats
     probability: Floats
     matches: Floats
-    odds: Floats
     far: float
     m: Floats
     u: Floats
@@ -107,7 +106,7 @@ def fit(encoded: Encoded, candidates: Candidates) -> Fit:
     probability = np.zeros(len(candidates.score))
     probability[start] = 1.0
     for _ in range(_REFITS):
-        total = _weights(candidates.levels, candidates.strata, m, u) + fixed
+        total = sum_weights(_log_ratio(m, u), candidates.levels, candidates.strata) + fixed
         levels, tail, height = calibrate(problem, candidates.unlike_pairs, total, probability)
         # Unlike pairs say what is chance; where there are none, the fall-off of the score, which is even in the bulk.
         ranking = total if problem.unlike.any() else candidates.score
@@ -129,7 +128,6 @@ def fit(encoded: Encoded, candidates: Candidates) -> Fit:
         weight=found.weight[pair],
         probability=posterior,
         matches=matches.reshape(number, number),
-        odds=np.log(_prior_odds(problem, found.matches)).reshape(number, number),
         far=float(_log_ratio(found.m, tail)[0, 0, 0]),
         m=m,
         u=u,
@@ -211,15 +209,6 @@ def _log_ratio(m: Floats, u: Floats) -> Floats:
     return table
 
 
-def _weights(levels: NDArray[np.uint8], strata: NDArray[np.uint8], m: Floats, u: Floats) -> Floats:
-    table = _log_ratio(m, u)
-    there = levels != MISSING
-    filters = np.arange(levels.shape[1])
-    by_filter = np.where(there, table[filters, np.where(there, strata, 0), np.where(there, levels, 0)], 0.0)
-    total: Floats = by_filter.sum(axis=1)
-    return total
-
-
 def _learn_m(
     levels: NDArray[np.uint8],
     strata: NDArray[np.uint8],
@@ -249,7 +238,7 @@ def _learn_m(
         pooled = counts.sum(axis=0)
         counts = counts + _POOL * pooled / pooled.sum() if number > 1 else pooled[None]
         for stratum in range(number):
-            ratio = _never_falling(counts[stratum] / u[place, stratum], u[place, stratum])
+            ratio = never_falling(counts[stratum] / u[place, stratum], u[place, stratum])
             m[place, stratum] = ratio * u[place, stratum] / (ratio * u[place, stratum]).sum()
     return m
 
@@ -266,16 +255,3 @@ def _end_as_they_fell(counts: Floats) -> Floats:
         pace = (out[level + 1] / max(out[level + 1 + _DECADES], 1e-12)) ** (1 / _DECADES)
         out[level] = min(out[level], out[level + 1] * min(1.0, pace))
     return out
-
-
-def _never_falling(values: Floats, weights: Floats) -> Floats:
-    """Weighted isotonic regression by pooling adjacent violators (Ayer et al. 1955)."""
-    level: list[list[float]] = []
-    for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
-        level.append([value, weight, 1])
-        while len(level) > 1 and level[-2][0] > level[-1][0]:
-            value_b, weight_b, count_b = level.pop()
-            value_a, weight_a, count_a = level.pop()
-            total = weight_a + weight_b
-            level.append([(value_a * weight_a + value_b * weight_b) / total, total, count_a + count_b])
-    return np.repeat([entry[0] for entry in level], [int(entry[2]) for entry in level])

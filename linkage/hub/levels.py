@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEVELS", "TAILS", "cut_distances", "cut_levels", "tail_share", "weight_of"]
+from linkage.hub.bounds import MISSING
+
+__all__ = ["LEVELS", "TAILS", "cut_distances", "cut_levels", "sum_weights", "weight_of", "weights_by_level"]
 
 TAILS = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4, 5e-5, 2e-5, 1e-5, 5e-6)
 """Tail quantiles of unlike pairs at which levels are cut; nearer pairs fall into steps of distance
@@ -73,14 +75,33 @@ def _unlike_by_level(histogram: NDArray[np.int64], level: NDArray[np.uint8]) -> 
     return np.maximum(counts, np.clip(expected, 1e-6, 0.5))
 
 
-def tail_share(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of pairs at each level or nearer, by the last axis."""
+def weights_by_level(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return minus log of the share of unlike pairs at each level or nearer, by the last axis."""
     nearer = np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]
-    result: NDArray[np.float64] = (nearer + 0.5) / (counts.sum(axis=-1, keepdims=True) + 1)
-    return result
+    weights: NDArray[np.float64] = -np.log((nearer + 0.5) / (counts.sum(axis=-1, keepdims=True) + 1))
+    return weights
 
 
 def weight_of(level_of: NDArray[np.uint8], unlike_counts: NDArray[np.float64]) -> NDArray[np.float32]:
     """Return the weight of each distance: float32 (filters, strata, bits + 1)."""
-    weight = -np.log(tail_share(unlike_counts))
-    return np.take_along_axis(weight, level_of.astype(np.int64), axis=2).astype(np.float32)
+    weights = weights_by_level(unlike_counts)
+    return np.take_along_axis(weights, level_of.astype(np.int64), axis=2).astype(np.float32)
+
+
+def sum_weights(
+    table: NDArray[np.float64], levels: NDArray[np.uint8], strata: NDArray[np.uint8]
+) -> NDArray[np.float64]:
+    """Return the sum of pairs' weights over the filters that both records have: float64 (pairs,).
+
+    Parameters
+    ----------
+    table
+        float64, shape (filters, strata, LEVELS): weight of a level.
+    levels, strata
+        uint8, shape (pairs, filters): 255 where the filter is missing on a side.
+    """
+    total = np.zeros(len(levels))
+    for number in range(levels.shape[1]):
+        there = levels[:, number] != MISSING
+        total[there] += table[number, strata[there, number], levels[there, number]]
+    return total

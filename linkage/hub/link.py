@@ -15,7 +15,7 @@ from linkage.errors import LinkError
 from linkage.hub.block import BUDGET, RECALL
 from linkage.hub.cluster import cluster
 from linkage.hub.compare import Candidates, compare
-from linkage.hub.decide import decide
+from linkage.hub.decide import decide, repeat_pairs
 from linkage.hub.encoded import Encoded, stack
 from linkage.hub.fellegi_sunter import Fit, fit
 from linkage.hub.partitions import DRAWS, MOST_SOURCES, Draws
@@ -144,17 +144,13 @@ def link(
         left=candidates.left[fitted.pair],
         right=candidates.right[fitted.pair],
         probability=decision.probability,
-        repeats=_repeats(candidates, fitted),
+        repeats=repeat_pairs(candidates, fitted),
     )
 
 
 def _persons(encoded: Encoded, candidates: Candidates, fitted: Fit) -> NDArray[np.int64]:
     pairs = candidates.left[fitted.pair], candidates.right[fitted.pair], fitted.probability
-    return cluster(*pairs, encoded.source, encoded.deduplicated, _repeats(candidates, fitted))
-
-
-def _repeats(candidates: Candidates, fitted: Fit) -> NDArray[np.int64]:
-    return np.column_stack([candidates.left[fitted.repeats], candidates.right[fitted.repeats]])
+    return cluster(*pairs, encoded.source, encoded.deduplicated, repeat_pairs(candidates, fitted))
 
 
 def _apart(encoded: Encoded, draws: int) -> Linked:

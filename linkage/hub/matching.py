@@ -13,14 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["Matching", "greedy_matching", "matching_marginals", "matching_marginals_reference"]
-
-
-def matching_marginals(
-    odds: NDArray[np.float64], left: NDArray[np.int64], right: NDArray[np.int64], *, sweeps: int = 30
-) -> NDArray[np.float64]:
-    """Return each pair's marginal probability; see :class:`Matching`."""
-    return Matching(left, right).marginals(odds, sweeps=sweeps)
+__all__ = ["Matching", "greedy_matching", "matching_marginals_reference"]
 
 
 class Matching:

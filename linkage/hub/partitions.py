@@ -3,12 +3,13 @@
 Persons are taken to come from a Poisson process: so many are expected on exactly these lists, for every set of lists,
 and which of a list's records belongs to whom is open. A set of records is then one person with the weight
 
-    expected number of persons on exactly its lists x exp(match weights between its records, summed and shrunk),
+    expected number of persons on exactly its lists x exp(match weights that hold it together, less contradictions),
 
 and a partition with the product over its persons. The expected numbers are learnt from the posterior itself
 (expectation-maximisation), so that a record whose like nearly always has a partner is harder left alone, and
 two sources that share nobody do not link by chance. The match weights within a person of many records repeat each
-other's evidence: of k records only k - 1 pairs are independent, so that their sum counts 2/k of itself.
+other's evidence: of k records only k - 1 pairs are independent. Those of the heaviest spanning tree count in full; the
+others only as far as they contradict, and 2/k of that (:func:`linkage.hub.sampling.set_weight`).
 
 Components of few records are summed exactly (:mod:`linkage.hub.enumeration`), larger ones sampled in several chains
 (:mod:`linkage.hub.sampling`, :mod:`linkage.hub.chains`), with diagnostics.
@@ -46,10 +47,9 @@ _SETTLED = 4  # rounds after which sampled numbers of persons are averaged: what
 _CHANGE, _CHANGE_SAMPLED = 1e-4, 1e-3  # share of persons by which these numbers change no more
 _DOUBT = 0.05  # summed p (1 - p) of a record's likely pairs above which every sweep visits it
 _CHUNK = 1 << 16  # records of components that are summed in one go
-_PAIRS_OF = 1.0  # power of 2/k by which the summed weights of k records count
 _FLOOR = -3.0  # nats that one pair can say against a person of three records or more
-_CEILING = 0.0
-_LARGEST = 64  # records of a person up to which that factor falls
+_CEILING = 0.0  # ... and for it: nothing, it repeats those that hold the person together
+_LARGEST = 64  # records of a person up to which contradictions count ever less
 
 
 @dataclass(frozen=True)
@@ -291,7 +291,7 @@ class _Graph:
             single=question.single,
             person=np.zeros(0),
             repeat=np.zeros(0),
-            shrink=(2 / sizes) ** _PAIRS_OF,
+            shrink=2 / sizes,
             starts=self.starts,
             others=self.others,
             weights=self.weights,

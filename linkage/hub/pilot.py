@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from linkage.hub.collisions import survey
 from linkage.hub.encoded import Encoded
-from linkage.hub.kernels import MISSING, emit_candidates
+from linkage.hub.isotonic import never_falling
+from linkage.hub.kernels import emit_candidates
+from linkage.hub.levels import sum_weights
 
 __all__ = ["Pilot", "reach_score", "survey_scores", "take_pilot"]
 
@@ -162,12 +164,10 @@ def _nearest(
             if found[4].max() <= capacity:
                 break
         for thread, count in enumerate(np.minimum(found[4], capacity).tolist()):
-            i, j, levels, strata = (part[thread, :count] for part in found[:4])
-            there = levels != MISSING
-            filters = np.arange(levels.shape[1])
-            by_filter = weight[filters, np.where(there, strata, 0), np.where(there, levels, 0)]
+            i, j = found[0][thread, :count], found[1][thread, :count]
+            levels, strata = found[2][thread, :count], found[3][thread, :count]
             left, right = np.append(left, i), np.append(right, j)
-            score = np.append(score, np.where(there, by_filter, 0.0).sum(axis=1))
+            score = np.append(score, sum_weights(weight, levels, strata))
     # Of a record's variants the best, and never the record itself.
     other = encoded.record[left] != encoded.record[right]
     left, right, score = left[other], right[other], score[other]
@@ -205,18 +205,6 @@ def _likely(first: Floats, second: Floats) -> Floats:
         better = 1 - below[np.searchsorted(second[order], first, side="left")]
         usual = second[order][min(int(np.searchsorted(below[1:], 0.5)), len(order) - 1)]
         without = min(float(len(first)), 2.0 * (first <= usual).sum())
-        likely = 1 - _never_falling(np.diff(without * better, prepend=0.0))
+        likely = 1 - never_falling(np.diff(without * better, prepend=0.0))
         likely = np.where(likely > 0.5, np.minimum(likely, 1.0), 0.0)
     return likely
-
-
-def _never_falling(values: Floats) -> Floats:
-    """Isotonic regression by pooling adjacent violators (Ayer et al. 1955)."""
-    levels: list[list[float]] = []
-    for value in values.tolist():
-        levels.append([value, 1.0])
-        while len(levels) > 1 and levels[-2][0] > levels[-1][0]:
-            last, before = levels.pop(), levels.pop()
-            size = last[1] + before[1]
-            levels.append([(last[0] * last[1] + before[0] * before[1]) / size, size])
-    return np.repeat([value for value, _ in levels], [int(size) for _, size in levels])

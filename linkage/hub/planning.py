@@ -16,7 +16,7 @@ from linkage.errors import LinkError
 from linkage.hub.block import BUDGET, RECALL, choose_keys, watched
 from linkage.hub.encoded import Encoded, restrict
 from linkage.hub.kernels import MISSING, count_distances, pair_distances
-from linkage.hub.levels import cut_levels, tail_share, weight_of
+from linkage.hub.levels import cut_levels, weight_of, weights_by_level
 from linkage.hub.pilot import reach_score, survey_scores, take_pilot
 from linkage.hub.plan import Easy, Plan, row_spans
 from linkage.hub.search import find_easy
@@ -133,7 +133,7 @@ def _beyond(
     pairs = float(_linkable_pairs(rest).sum())
     if easy is not None and pairs <= _FEW * budget:
         return {"easy": easy, "blocking": None, "pilot": None, "expected": 1.0, "reason": "beyond-budget"}
-    weights, weight = weight_of(level_of, unlike_counts), -np.log(tail_share(unlike_counts))
+    weights, weight = weight_of(level_of, unlike_counts), weights_by_level(unlike_counts)
     settled = 0.0 if easy is None else float(easy.matches.sum())
     pilot = take_pilot(rest, _distinct_rows(rest, _ALIKE), level_of, weight, weights, rng, counts, settled)
     seed = int(rng.integers(2**62))

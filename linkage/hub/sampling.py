@@ -37,8 +37,8 @@ class Model(NamedTuple):
     repeat
         float64, shape (sources,): log chance of a further record of a person in a source.
     shrink
-        float64, shape (sizes,): by number of records, what part of their summed match weights counts; the last for all
-        larger ones.
+        float64, shape (sizes,): by number of records, what part counts of the weights of pairs that a person does not
+        hang together by; the last for all larger ones.
     starts, others, weights
         Neighbours of record i are ``others[starts[i] : starts[i + 1]]``, ascending, with their match weights.
     near_starts, near, near_weights

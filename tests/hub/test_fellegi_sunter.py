@@ -12,7 +12,8 @@ from linkage.contract import load_spec
 from linkage.hub.calibration import _Tail
 from linkage.hub.compare import compare
 from linkage.hub.encoded import Encoded, stack
-from linkage.hub.fellegi_sunter import _never_falling, fit
+from linkage.hub.fellegi_sunter import fit
+from linkage.hub.isotonic import never_falling
 
 SPEC = load_spec("default")
 WIDTH = SPEC.diffusion.bits // 8
@@ -26,7 +27,7 @@ def test_weights_never_fall_and_agree_with_an_oracle(points: list[tuple[float, f
     from sklearn.isotonic import IsotonicRegression
 
     values, weights = (np.array(column) for column in zip(*points, strict=True))
-    found = _never_falling(values, weights)
+    found = never_falling(values, weights)
     oracle = IsotonicRegression().fit_transform(np.arange(len(values)), values, sample_weight=weights)
     assert np.allclose(found, oracle, atol=1e-6)
 
