@@ -84,9 +84,12 @@ def _prepare_engine(home: Path) -> None:
         del os.environ[name]
     os.environ |= {
         "DO_NOT_TRACK": "1",
+        "PREFECT_API_REQUEST_TIMEOUT": "180",
         "PREFECT_HOME": str(home),
         "PREFECT_LOGGING_LEVEL": "WARNING",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
+        "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
         "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     }

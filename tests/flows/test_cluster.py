@@ -412,9 +412,8 @@ def _link_flow(settings: ClusterSettings) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("cluster")
 class TestOnCluster:
-    """In one group: the scheduler, its workers and the server are started once."""
+    """In one class: the scheduler, its workers and the server are started once."""
 
     def test_persons_and_draws_are_the_same_where_a_flows_task_links(self, running: Running) -> None:
         _link_flow(running.settings)
