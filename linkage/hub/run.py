@@ -126,7 +126,7 @@ def run(
     Raises
     ------
     LinkError
-        ``no-batches``, ``fingerprint-differs`` or what :func:`linkage.hub.link.link` raises.
+        ``no-batches``, ``wrong-project``, ``fingerprint-differs`` or what :func:`linkage.hub.link.link` raises.
     NotPermittedError
         The agreement of a source has ended, or is of another mode now.
     SealError
@@ -142,6 +142,7 @@ def run(
         for source in current:
             agreements[source].check_in_force(today)
         manifests = {source: _verified(path, senders[source], agreements[source]) for source, path in current.items()}
+        _require_one_project(manifests, project)
         _require_one_fingerprint(manifests)
         digests = {source: path.stem for source, path in current.items()}
         run_id = _run_id(month, project, epoch, spec, hub, analysis, digests)
@@ -211,6 +212,17 @@ def _verified(path: Path, sender: PublicParty, agreement: Agreement) -> BatchMan
             hint="ask the source for a new batch under the present agreement",
         )
     return manifest
+
+
+def _require_one_project(manifests: Mapping[str, BatchManifest], project: str) -> None:
+    """Refuse what was taken in for another project: the state folder may have been named in another's settings."""
+    others = [source for source, manifest in sorted(manifests.items()) if manifest.project != project]
+    if others:
+        raise LinkError(
+            f"batches taken in before are another project's than the settings: {', '.join(others)}",
+            reason="wrong-project",
+            hint="compare 'project' in the settings; give each project a state folder of its own ([hub] state)",
+        )
 
 
 def _require_one_fingerprint(manifests: Mapping[str, BatchManifest]) -> None:

@@ -509,6 +509,18 @@ def test_a_batch_is_not_linked_under_an_agreement_of_another_mode(hub: Hub) -> N
     assert not (hub.root / "runs").exists()
 
 
+def test_batches_taken_in_for_another_project_are_not_linked(hub: Hub) -> None:
+    for source in ("mpd", "dcf"):
+        hub.send(source)
+    hub.take_in().require_all()
+    with pytest.raises(LinkError) as caught:
+        hub.run(project="elsewhere")
+    assert caught.value.reason == "wrong-project"
+    assert caught.value.message.endswith("dcf, mpd") and "state folder" in str(caught.value.hint)
+    assert not (hub.root / "runs").exists()
+    assert hub.run().fresh
+
+
 def test_another_good_batch_in_the_place_of_the_one_taken_in_is_not_linked(hub: Hub, tmp_path: Path) -> None:
     older = shutil.move(hub.send("dcf"), tmp_path / "older.batch")
     for source in SOURCES:
