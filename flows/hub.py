@@ -20,9 +20,9 @@ from flows.engine import ONCE, QUIET, RETRIED, redacted, run_main, site_settings
 from flows.shards import Comparer
 from linkage.contract import Settings
 from linkage.errors import LinkError
-from linkage.exchange.site import HubSite, current_day, open_hub, require_month
-from linkage.hub.intake import inbox_batches, take_in
-from linkage.hub.run import run
+from linkage.exchange.site import current_day, open_hub, require_month
+from linkage.hub.intake import inbox_batches
+from linkage.hub.site import run_site, take_in_site
 
 __all__ = ["hub"]
 
@@ -31,18 +31,8 @@ __all__ = ["hub"]
 @redacted
 def take_in_batches(settings: str | None) -> dict[str, int]:
     """Take in what is in the inbox; return source -> records. A refused batch ends the month until somebody looks."""
-    site = _site(settings)
-    intake = take_in(
-        inbox_batches(site.inbox),
-        hub=site.party,
-        senders=site.senders,
-        agreements=site.agreements,
-        state=site.state,
-        spec=site.spec,
-        project=site.project,
-        epoch=site.epoch,
-        today=current_day(),
-    )
+    site = open_hub(site_settings(settings))
+    intake = take_in_site(site, inbox_batches(site.inbox), today=current_day())
     intake.require_all()
     return {entry.source: entry.manifest.records for entry in intake.accepted}
 
@@ -54,20 +44,7 @@ def link_batches(month: str, settings: str | None) -> dict[str, Any]:
     read = site_settings(settings)
     site = open_hub(read)
     with _comparer(read) as comparer:
-        result = run(
-            month,
-            state=site.state,
-            hub=site.party,
-            analysis=site.analysis,
-            spec=site.spec,
-            senders=site.senders,
-            agreements=site.agreements,
-            project=site.project,
-            epoch=site.epoch,
-            out=site.state / "runs",
-            today=current_day(),
-            comparer=comparer,
-        )
+        result = run_site(site, month, out=site.state / "runs", today=current_day(), comparer=comparer)
     rates = {name: result.quality.get(name) for name in ("precision", "recall")}
     return {"run": str(result.folder), "run_id": result.run_id, "sources": sorted(result.batches), **rates}
 
@@ -114,10 +91,6 @@ def hub(month: str | None = None, settings: str | None = None) -> dict[str, Any]
 
 def _rate(rate: dict[str, float] | None) -> str:
     return "-" if rate is None else f"{rate['value']:.2f} ({rate['low']:.2f} to {rate['high']:.2f})"
-
-
-def _site(settings: str | None) -> HubSite:
-    return open_hub(site_settings(settings))
 
 
 def main(*, month: str | None = None, settings: Path | None = None) -> dict[str, Any]:

@@ -46,42 +46,17 @@ def link(
     json
         Write JSON to stdout instead of a table.
     """
-    from linkage.hub.intake import take_in
-    from linkage.hub.run import run
+    from linkage.hub.site import run_site, take_in_site
 
     month = require_month(month)
     site = open_hub(open_settings(settings))
     with steps("taking in") as progress:
-        intake = take_in(
-            batches,
-            hub=site.party,
-            senders=site.senders,
-            agreements=site.agreements,
-            state=site.state,
-            spec=site.spec,
-            project=site.project,
-            epoch=site.epoch,
-            today=current_day(),
-            progress=progress,
-        )
+        intake = take_in_site(site, batches, today=current_day(), progress=progress)
     for entry in intake.accepted:
         say(f"taken in: {entry.source}, {entry.manifest.records} records, month {entry.manifest.month}")
     intake.require_all()
     with working("linking") as now:
-        result = run(
-            month,
-            state=site.state,
-            hub=site.party,
-            analysis=site.analysis,
-            spec=site.spec,
-            senders=site.senders,
-            agreements=site.agreements,
-            project=site.project,
-            epoch=site.epoch,
-            out=out,
-            today=current_day(),
-            progress=now,
-        )
+        result = run_site(site, month, out=out, today=current_day(), progress=now)
     if json:
         print_json(result.to_json())
         return

@@ -90,6 +90,18 @@ def test_the_road_from_two_extracts_to_a_person_map(linkage: Run, sites: Any, ex
     assert "linked before" in again.err
 
 
+def test_the_flows_tasks_take_the_same_road(linkage: Run, sites: Any, extracts: dict[str, Path]) -> None:
+    from flows.hub import link_batches, take_in_batches
+
+    for source in ("mpd", "dcf"):
+        submit(linkage, sites, extracts, source)
+    settings = sites.settings("hub")
+    assert set(take_in_batches.fn(str(settings))) == {"mpd", "dcf"}
+    made = link_batches.fn(MONTH, str(settings))
+    again = linkage("hub", "link", "--out", Path(made["run"]).parent, "--month", MONTH, "--settings", settings, "--json")
+    assert (again.json["run_id"], again.json["fresh"]) == (made["run_id"], False)
+
+
 def test_refused_batches_end_in_code_6_and_the_good_ones_are_kept(
     linkage: Run, sites: Any, extracts: dict[str, Path]
 ) -> None:
