@@ -92,7 +92,10 @@ def _is_loopback(host: str) -> bool:
 
 
 class HubSettings(_Strict):
-    """What the hub needs: its own key, the agencies it trusts, and whom it seals the person map for."""
+    """What the hub needs: its own key, the agencies it trusts, and whom it seals the person map for.
+
+    ``cost`` is that of a false link in missed ones; without it pairs are linked so that F1 is expected to be greatest.
+    """
 
     party_key: SitePath
     senders: dict[Name, SitePath]
@@ -100,6 +103,7 @@ class HubSettings(_Strict):
     analysis: SitePath
     inbox: SitePath
     state: SitePath
+    cost: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     cluster: ClusterSettings | None = None
 
 

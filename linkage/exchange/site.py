@@ -60,6 +60,7 @@ class HubSite:
     agreements: dict[str, Agreement]
     inbox: Path
     state: Path
+    cost: float | None = None
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,7 @@ def open_hub(settings: Settings) -> HubSite:
         agreements={source: load_agreement(path) for source, path in section.agreements.items()},
         inbox=section.inbox,
         state=section.state,
+        cost=section.cost,
     )
 
 

@@ -99,6 +99,7 @@ def run(
     epoch: str,
     out: Path,
     today: dt.date,
+    cost: float | None = None,
     comparer: Callable[[Encoded, int], Candidates] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> HubRun:
@@ -118,6 +119,8 @@ def run(
         Source -> signing key and agreement. A source that is in neither is not linked.
     today
         The day on which the agreements must be in force.
+    cost
+        Cost of a false link in missed ones, see :func:`linkage.hub.link.link`.
     comparer
         Who compares the records, see :func:`linkage.hub.link.link`; it changes nothing in what comes out.
     progress
@@ -145,7 +148,7 @@ def run(
         _require_one_project(manifests, project)
         _require_one_fingerprint(manifests)
         digests = {source: path.stem for source, path in current.items()}
-        run_id = _run_id(month, project, epoch, spec, hub, analysis, digests)
+        run_id = _run_id(month, project, epoch, spec, hub, analysis, digests, cost)
         target = Path(out) / run_id
         done = _finished(target, run_id, list(current))
         if done is not None:
@@ -156,14 +159,15 @@ def run(
             encodings[source] = open_encodings(path, hub, senders[source])
         _say(progress, "linking")
         repeats = frozenset(source for source, manifest in manifests.items() if not manifest.deduplicated)
-        linked = link(encodings, spec, repeats=repeats, comparer=comparer)
+        linked = link(encodings, spec, repeats=repeats, cost=cost, comparer=comparer)
+        quality = {**linked.quality, "cost": cost}
         _say(progress, "sealing")
         for source, path in current.items():
             place_copy(path, target / BATCHES / f"{source}.batch")
         seal_person_map(
             target / MAP,
             linked.persons,
-            linked.quality,
+            quality,
             list(digests.values()),
             hub,
             analysis,
@@ -178,7 +182,7 @@ def run(
         extra: dict[str, str | bool | int | None] = {"run_id": run_id, "month": month, "sources": len(current)}
         ledger.append(folder.ledger, actor=hub.name, action=LINK, object_digest=sealed, extra=extra)
         months = {source: manifest.month for source, manifest in manifests.items()}
-        content = {"run_id": run_id, "person_map": sealed, "batches": digests, "months": months, **linked.quality}
+        content = {"run_id": run_id, "person_map": sealed, "batches": digests, "months": months, **quality}
         with atomic_write(target / QUALITY, private=True) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return _run(target, run_id, list(current), content, fresh=True)
@@ -252,6 +256,7 @@ def _run_id(
     hub: Party,
     analysis: PublicParty,
     digests: Mapping[str, str],
+    cost: float | None,
 ) -> str:
     inputs = {
         "month": month,
@@ -263,6 +268,8 @@ def _run_id(
         "batches": dict(digests),
         "version": __version__,
     }
+    if cost is not None:
+        inputs["cost"] = repr(float(cost))  # canonical JSON has no floats
     return f"{month}-{hashlib.sha256(dump(inputs)).hexdigest()[:16]}"
 
 

@@ -71,6 +71,7 @@ def run_site(
         epoch=site.epoch,
         out=out,
         today=today,
+        cost=site.cost,
         comparer=comparer,
         progress=progress,
     )

@@ -90,6 +90,26 @@ def test_the_road_from_two_extracts_to_a_person_map(linkage: Run, sites: Any, ex
     assert "linked before" in again.err
 
 
+def test_the_settings_say_what_a_false_link_costs(linkage: Run, sites: Any, extracts: dict[str, Path]) -> None:
+    for source in ("mpd", "dcf"):
+        submit(linkage, sites, extracts, source)
+    usual = link(linkage, sites, "--json").json
+    assert usual["quality"]["cost"] is None
+    settings = sites.settings("hub")
+    text = settings.read_text()
+    settings.write_text(text.replace("[hub]\n", "[hub]\ncost = 9\n"))
+    told = link(linkage, sites)
+    assert told.code == 0 and "cost of a false link" in told.err
+    careful = link(linkage, sites, "--json").json
+    assert careful["run_id"] != usual["run_id"] and careful["fresh"] is False
+    assert (careful["quality"]["cost"], careful["quality"]["threshold"]) == (9.0, 0.9)
+    assert careful["quality"]["links"] <= usual["quality"]["links"]
+    for wrong in ("0", "-1", "inf", "nan", '"two"'):
+        settings.write_text(text.replace("[hub]\n", f"[hub]\ncost = {wrong}\n"))
+        refused = link(linkage, sites)
+        assert (refused.code, "hub.cost" in refused.err) == (2, True), wrong
+
+
 def test_the_flows_tasks_take_the_same_road(linkage: Run, sites: Any, extracts: dict[str, Path]) -> None:
     from flows.hub import link_batches, take_in_batches
 
@@ -98,7 +118,8 @@ def test_the_flows_tasks_take_the_same_road(linkage: Run, sites: Any, extracts: 
     settings = sites.settings("hub")
     assert set(take_in_batches.fn(str(settings))) == {"mpd", "dcf"}
     made = link_batches.fn(MONTH, str(settings))
-    again = linkage("hub", "link", "--out", Path(made["run"]).parent, "--month", MONTH, "--settings", settings, "--json")
+    out = Path(made["run"]).parent
+    again = linkage("hub", "link", "--out", out, "--month", MONTH, "--settings", settings, "--json")
     assert (again.json["run_id"], again.json["fresh"]) == (made["run_id"], False)
 
 

@@ -476,6 +476,19 @@ def test_a_run_seals_the_map_of_the_current_batches_once(hub: Hub) -> None:
     assert later.fresh and later.run_id != first.run_id and first.person_map.exists()
 
 
+def test_what_a_false_link_costs_goes_sealed_to_the_analysis(hub: Hub) -> None:
+    for source in SOURCES:
+        hub.send(source)
+    hub.take_in()
+    runs = [hub.run(), hub.run(cost=4.0)]
+    assert runs[0].run_id != runs[1].run_id
+    assert runs[1].quality["threshold"] == 0.8
+    for made, cost in zip(runs, (None, 4.0), strict=True):
+        opened = open_person_map(made.person_map, hub.parties["analysis"], hub.parties["hub"].public)
+        assert opened.quality["cost"] == made.quality["cost"] == cost
+        assert json.loads((made.folder / "quality.json").read_text())["cost"] == cost
+
+
 def test_a_run_that_was_killed_is_made_again(hub: Hub) -> None:
     for source in SOURCES:
         hub.send(source)
