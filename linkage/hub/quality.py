@@ -1,7 +1,6 @@
 """How good the links are, judged without the truth: from calibrated probabilities and partitions drawn from them.
 
-Nothing that :func:`assess` returns belongs to one pair or one record. :func:`near_ties` does name pairs of records, by
-pseudonym, for the stewards to look at; it gives no score.
+Nothing that :func:`assess` returns belongs to one pair or one record.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -21,16 +19,13 @@ from linkage.hub.encoded import Encoded
 from linkage.hub.fellegi_sunter import Fit
 from linkage.hub.partitions import Draws
 
-__all__ = ["MOST_TIES", "assess", "near_ties"]
+__all__ = ["assess"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _BANDS = (0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 1.0)
 _WEIGHTS = (-10.0, -5.0, 0.0, 5.0, 10.0, 15.0, 20.0, 25.0)
-
-MOST_TIES = 1000
-"""Pairs that a list of near-ties names."""
 
 
 def assess(
@@ -211,69 +206,3 @@ def _interval(value: float, slope: tuple[float, float], spread: Floats) -> dict[
         "low": round(max(0.0, value - half), 4),
         "high": round(min(1.0, value + half), 4),
     }
-
-
-# --- near-ties
-
-
-def near_ties(
-    persons: pl.DataFrame, left: Ints, right: Ints, probability: Floats, *, most: int = MOST_TIES
-) -> pl.DataFrame:
-    """List pairs of records that can hardly be told from strangers, or from a rival, for the stewards to look at.
-
-    Parameters
-    ----------
-    persons
-        Frame (source, pseudonym, ...), one row a record.
-    left, right, probability
-        The weighed pairs, by row of ``persons``.
-    most
-        Pairs that the list may name; those nearest to a tie are taken.
-
-    Returns
-    -------
-    polars.DataFrame
-        ``source``, ``pseudonym``, ``other_source``, ``other_pseudonym``, ``band``: ``even`` or ``leaning``, and no
-        score; sorted by pseudonym, so that the order says nothing either. A pair is in it that is a match with a
-        probability from .3 to .7, or whose record has in that source a second partner at least half as likely.
-
-    Notes
-    -----
-    Leakage: each line says that a record of one agency may be a person of another agency's list.
-    """
-    source = persons["source"].rank("dense").to_numpy().astype(np.int64)
-    distance = np.abs(probability - 0.5)
-    rival = np.maximum(_rivalry(left, source[right], probability), _rivalry(right, source[left], probability))
-    tied = (distance <= 0.2) | (rival >= 0.5)
-    # How far from even, by either way of being a tie: 0 is a toss-up, 1 the edge of the list.
-    off = np.minimum(distance / 0.2, (1 - rival) / 0.5)
-    chosen = np.flatnonzero(tied)
-    chosen = chosen[np.argsort(off[chosen], kind="stable")][:most]
-    one, other = persons[left[chosen]], persons[right[chosen]]
-    return pl.DataFrame(
-        {
-            "source": one["source"],
-            "pseudonym": one["pseudonym"],
-            "other_source": other["source"],
-            "other_pseudonym": other["pseudonym"],
-            "band": pl.Series(np.where(off[chosen] <= 0.5, "even", "leaning").tolist(), dtype=pl.String),
-        }
-    ).sort("source", "pseudonym", "other_source", "other_pseudonym")
-
-
-def _rivalry(record: Ints, source: Ints, probability: Floats) -> Floats:
-    """Return how near each record's two likeliest partners in a source are: second over first, for these two pairs.
-
-    Zero for all other pairs, where the first is itself beyond doubt (.7) or out of the question (.1).
-    """
-    order = np.lexsort((-probability, source, record))
-    key = record[order] * (int(source.max(initial=0)) + 1) + source[order]
-    first = np.flatnonzero(np.append(True, key[1:] != key[:-1])[: len(key)])
-    first = first[first + 1 < len(key)]
-    first = first[key[first] == key[first + 1]]
-    best, second = probability[order[first]], probability[order[first + 1]]
-    open_to_doubt = (best >= 0.1) & (best <= 0.7)
-    ratio = np.where(open_to_doubt, second / np.maximum(best, 0.1), 0.0)
-    rivalry = np.zeros(len(record))
-    rivalry[order[first]] = rivalry[order[first + 1]] = ratio
-    return rivalry

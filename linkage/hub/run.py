@@ -5,12 +5,14 @@
     <out>/<month>-<digest of the inputs>/
       person-map.sealed         for the analysis alone
       batches/<source>.batch    what it was made from; the analysis opens the facts in them
-      near-ties.csv             pairs of records, by pseudonym, that can hardly be told apart from strangers
+      near-ties-<source>.csv    records, by pseudonym, that can hardly be told from strangers or from a rival: one
+                                list for each agency, with its own pseudonyms alone
       quality.json              aggregates on how good the links are; written last: a run with it is done
 
 Map and batches are all that the analysis needs, and are sealed: they can be copied to another host. ``quality.json``
-is not sealed and holds exact numbers of links, which are overlaps; ``near-ties.csv`` says of single records that they
-may be on another agency's list. Both are confidential, readable by their owner alone, and stay here.
+is not sealed and holds exact numbers of links, which are overlaps; a list of near-ties says of single records that they
+may be on another agency's list. Both are confidential, readable by their owner alone. The first stays here, a list
+goes to none but the agency whose pseudonyms are in it.
 """
 
 from __future__ import annotations
@@ -42,12 +44,12 @@ from linkage.exchange.canonical import dump
 from linkage.hub.compare import Candidates
 from linkage.hub.encoded import Encoded
 from linkage.hub.link import Linked, link
-from linkage.hub.quality import near_ties
+from linkage.hub.near_ties import near_ties, ties_by_source
 from linkage.hub.state import LINK, StateFolder, current_batches, place_copy
 
 __all__ = ["HubRun", "run"]
 
-MAP, QUALITY, BATCHES, TIES = "person-map.sealed", "quality.json", "batches", "near-ties.csv"
+MAP, QUALITY, BATCHES, TIES = "person-map.sealed", "quality.json", "batches", "near-ties-{}.csv"
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ def run(
             run_id=run_id,
             draws=(linked.draws.record, linked.draws.person),
         )
-        _write_ties(target / TIES, linked)
+        _write_ties(target, linked, list(current))
         sealed = file_digest(target / MAP)
         extra: dict[str, str | bool | int | None] = {"run_id": run_id, "month": month, "sources": len(current)}
         ledger.append(folder.ledger, actor=hub.name, action=LINK, object_digest=sealed, extra=extra)
@@ -193,11 +195,12 @@ def _say(progress: Callable[[str], None] | None, word: str) -> None:
         progress(word)
 
 
-def _write_ties(path: Path, linked: Linked) -> None:
-    """Write the pairs for the stewards' follow-up: pseudonyms and a coarse band, never a score."""
+def _write_ties(folder: Path, linked: Linked, sources: list[str]) -> None:
+    """Write a list for each agency's follow-up: its own pseudonyms, numbers of ties, a coarse band, never a score."""
     ties = near_ties(linked.persons, linked.left, linked.right, linked.probability)
-    with atomic_write(path, private=True) as temporary:
-        ties.write_csv(temporary)
+    for source, own in ties_by_source(ties, sources, folder.name).items():
+        with atomic_write(folder / TIES.format(source), private=True) as temporary:
+            own.write_csv(temporary)
 
 
 def _verified(path: Path, sender: PublicParty, agreement: Agreement) -> BatchManifest:

@@ -7,11 +7,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 
 from linkage.hub.partitions import Draws
-from linkage.hub.quality import assess, near_ties
+from linkage.hub.quality import assess
 
 
 def judged(
@@ -144,40 +143,3 @@ def test_pairs_that_stand_and_fall_together_widen_the_interval() -> None:
     width = found["precision"]["high"] - found["precision"]["value"]
     assert found["precision"]["value"] == pytest.approx(0.7, abs=0.01)
     assert width == pytest.approx(1.96 * np.sqrt(0.21 / 100), rel=0.1)
-
-
-# --- near-ties
-
-
-def ties(source: str, pairs: list[tuple[int, int, float]], most: int = 1000) -> list[tuple[str, str, str]]:
-    persons = pl.DataFrame({"source": list(source), "pseudonym": [f"{i}" for i in range(len(source))]})
-    left, right, chance = (
-        (np.array(column) for column in zip(*pairs, strict=True)) if pairs else (np.zeros(0, int),) * 3
-    )
-    found = near_ties(persons, left, right, chance.astype(float), most=most)
-    assert found.columns == ["source", "pseudonym", "other_source", "other_pseudonym", "band"]
-    return [(row[1], row[3], row[4]) for row in found.iter_rows()]
-
-
-def test_pairs_about_as_likely_as_not_are_named_in_coarse_bands() -> None:
-    pairs = [(0, 4, 0.99), (1, 5, 0.52), (2, 6, 0.33), (3, 7, 0.05)]
-    assert ties("aaaabbbb", pairs) == [("1", "5", "even"), ("2", "6", "leaning")]
-    assert ties("aabb", []) == []
-
-
-def test_rivals_for_one_record_are_named() -> None:
-    # Record 0 has three partners in b, none above .3, two of them alike; in c it has one that is certain.
-    pairs = [(0, 1, 0.28), (0, 2, 0.27), (0, 3, 0.06), (0, 4, 0.98)]
-    assert ties("abbbc", pairs) == [("0", "1", "even"), ("0", "2", "even")]
-    # Two partners that are both certain, as in a source with repeats, are no tie; nor are two that are out of question.
-    assert ties("abb", [(0, 1, 0.98), (0, 2, 0.97)]) == []
-    assert ties("abb", [(0, 1, 0.05), (0, 2, 0.05)]) == []
-    # The tie counts from either side.
-    assert ties("aab", [(0, 2, 0.25), (1, 2, 0.24)]) == [("0", "2", "even"), ("1", "2", "even")]
-
-
-def test_the_list_is_bounded_and_takes_the_nearest() -> None:
-    pairs = [(i, 50 + i, 0.3 + i * 0.004) for i in range(50)]
-    named = ties("a" * 50 + "b" * 50, pairs, most=10)
-    assert {first for first, _, _ in named} == {str(i) for i in range(40, 50)}
-    assert {band for _, _, band in named} == {"even"}
