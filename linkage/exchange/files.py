@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["atomic_write"]
+__all__ = ["atomic_write", "remove_parts"]
+
+_PART = re.compile(r"\.[0-9a-f]{12}\.part")
 
 
 @contextmanager
@@ -40,3 +43,15 @@ def atomic_write(path: Path, *, private: bool = False) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_parts(path: Path) -> None:
+    """Remove what :func:`atomic_write` of this path left beside it when its process was killed, and nothing else.
+
+    Whoever calls it knows that nobody else is writing this file now.
+    """
+    start = f".{path.name}"
+    for other in path.parent.iterdir() if path.parent.is_dir() else ():
+        if other.name.startswith(start) and _PART.fullmatch(other.name[len(start) :]):
+            with suppress(OSError):  # one that cannot be removed is no reason not to go on
+                other.unlink()

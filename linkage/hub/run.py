@@ -139,6 +139,7 @@ def run(
     """
     folder = StateFolder(Path(state))
     with folder.locked():
+        folder.sweep()
         current = {
             source: path
             for source, path in current_batches(folder.root, epoch=epoch, spec=spec).items()
@@ -164,35 +165,66 @@ def run(
         linked = link(encodings, spec, repeats=repeats, cost=cost, comparer=comparer)
         quality = {**linked.quality, "cost": cost}
         _say(progress, "sealing")
-        for source, path in current.items():
-            place_copy(path, target / BATCHES / f"{source}.batch")
-        seal_person_map(
-            target / MAP,
-            linked.persons,
-            quality,
-            list(digests.values()),
-            hub,
-            analysis,
-            project=project,
-            epoch=epoch,
-            month=month,
-            run_id=run_id,
-            draws=(linked.draws.record, linked.draws.person),
-        )
-        _write_ties(target, linked, list(current))
-        sealed = file_digest(target / MAP)
-        extra: dict[str, str | bool | int | None] = {"run_id": run_id, "month": month, "sources": len(current)}
-        ledger.append(folder.ledger, actor=hub.name, action=LINK, object_digest=sealed, extra=extra)
-        months = {source: manifest.month for source, manifest in manifests.items()}
-        content = {"run_id": run_id, "person_map": sealed, "batches": digests, "months": months, **quality}
-        with atomic_write(target / QUALITY, private=True) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        with folder.writing(_files(target, list(current))):
+            content = _write(
+                target, linked, quality, current, manifests, hub, analysis, project=project, epoch=epoch, month=month
+            )
+            extra: dict[str, str | bool | int | None] = {"run_id": run_id, "month": month, "sources": len(current)}
+            ledger.append(folder.ledger, actor=hub.name, action=LINK, object_digest=content["person_map"], extra=extra)
+            with atomic_write(target / QUALITY, private=True) as temporary:
+                temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return _run(target, run_id, list(current), content, fresh=True)
 
 
 def _say(progress: Callable[[str], None] | None, word: str) -> None:
     if progress is not None:
         progress(word)
+
+
+def _files(target: Path, sources: list[str]) -> list[Path]:
+    """Return what a run writes."""
+    own = [path for source in sources for path in (_copy(target, source), target / TIES.format(source))]
+    return [*own, target / MAP, target / QUALITY]
+
+
+def _copy(target: Path, source: str) -> Path:
+    return target / BATCHES / f"{source}.batch"
+
+
+def _write(
+    target: Path,
+    linked: Linked,
+    quality: dict[str, Any],
+    batches: Mapping[str, Path],
+    manifests: Mapping[str, BatchManifest],
+    hub: Party,
+    analysis: PublicParty,
+    *,
+    project: str,
+    epoch: str,
+    month: str,
+) -> dict[str, Any]:
+    """Write all of a run but what says that it is done, and return what that shall say."""
+    digests = {source: path.stem for source, path in batches.items()}
+    for source, path in batches.items():
+        place_copy(path, _copy(target, source))
+    seal_person_map(
+        target / MAP,
+        linked.persons,
+        quality,
+        list(digests.values()),
+        hub,
+        analysis,
+        project=project,
+        epoch=epoch,
+        month=month,
+        run_id=target.name,
+        draws=(linked.draws.record, linked.draws.person),
+    )
+    _write_ties(target, linked, list(batches))
+    sealed = file_digest(target / MAP)
+    months = {source: manifest.month for source, manifest in manifests.items()}
+    return {"run_id": target.name, "person_map": sealed, "batches": digests, "months": months, **quality}
 
 
 def _write_ties(folder: Path, linked: Linked, sources: list[str]) -> None:
@@ -283,12 +315,12 @@ def _finished(target: Path, run_id: str, sources: list[str]) -> HubRun | None:
         whole = content["person_map"] == file_digest(target / MAP)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    whole = whole and all((target / BATCHES / f"{source}.batch").is_file() for source in sources)
+    whole = whole and all(_copy(target, source).is_file() for source in sources)
     return _run(target, run_id, sources, content, fresh=False) if whole else None
 
 
 def _run(target: Path, run_id: str, sources: list[str], content: dict[str, Any], *, fresh: bool) -> HubRun:
     known = ("run_id", "person_map", "batches", "months")
     quality = {name: value for name, value in content.items() if name not in known}
-    batches = {source: target / BATCHES / f"{source}.batch" for source in sources}
+    batches = {source: _copy(target, source) for source in sources}
     return HubRun(run_id, target, target / MAP, batches, quality, fresh)

@@ -8,15 +8,17 @@
       quarantine/<digest>.batch, .json      refused, with the reason beside it
       receipts/<digest>.<status>.receipt    for the agencies
       ledger                                what was done; the only thing that decides what counts
+      unfinished                            files that a run is writing now, elsewhere perhaps; gone when it is done
 
 A file counts as taken in when the ledger says so, not when it lies in a folder.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +26,7 @@ from pathlib import Path
 from linkage.contract.spec import LinkageSpec
 from linkage.errors import LinkError, SealError
 from linkage.exchange import BatchManifest, atomic_write, ledger
+from linkage.exchange.files import remove_parts
 from linkage.exchange.keyfile import make_private_folder
 
 if sys.platform != "win32":
@@ -135,6 +138,33 @@ class StateFolder:
             yield
         finally:
             os.close(descriptor)
+
+    @contextmanager
+    def writing(self, files: Sequence[Path]) -> Iterator[None]:
+        """Have it on record which files are being written, so that what a killed run leaves of them is found.
+
+        To be used under the lock: what an earlier run left half-written is removed first.
+        """
+        note = self.root / "unfinished"
+        self.sweep()
+        with atomic_write(note, private=True) as temporary:
+            temporary.write_text(json.dumps([str(path.absolute()) for path in files], indent=2), encoding="utf-8")
+        try:
+            yield
+        finally:
+            note.unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Remove what a run that was killed left half-written, and nobody else's; to be called under the lock."""
+        note = self.root / "unfinished"
+        remove_parts(note)
+        try:
+            files = json.loads(note.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return
+        for path in files:
+            remove_parts(Path(path))
+        note.unlink()
 
     def history(self) -> History:
         """Read the ledger, checking its chain."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from linkage.exchange import atomic_write
+from linkage.exchange.files import remove_parts
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -35,3 +36,17 @@ def test_what_is_flushed_is_open_for_writing_as_windows_asks(tmp_path: Path, mon
     with atomic_write(tmp_path / "file") as temporary:
         temporary.write_text("content")
     assert [flag & os.O_ACCMODE for flag in flags] == [os.O_RDWR]
+
+
+def test_only_what_a_write_of_this_very_file_has_left_is_removed(tmp_path: Path) -> None:
+    target = tmp_path / "quality.json"
+    with atomic_write(target) as temporary:
+        left = temporary
+    left.write_text("half")
+    others = ["quality.json", ".quality.json.part", ".other.json.0123456789ab.part", ".quality.json.0123456789AB.part"]
+    others += ["quality.json.0123456789ab.part", ".quality.json.0123456789ab.part.txt"]
+    for name in others:
+        (tmp_path / name).write_text("whole")
+    remove_parts(target)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+    remove_parts(tmp_path / "gone" / "file")

@@ -279,7 +279,7 @@ def test_a_run_stopped_from_the_keyboard_leaves_nothing(taken_in: Path, whole: p
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-@pytest.mark.parametrize("moment", ["linking", "write 2", "write 3", "write 5"])
+@pytest.mark.parametrize("moment", ["linking", "write 1", "write 3", "write 4", "write 5", "write 7"])
 def test_a_run_that_is_killed_is_made_by_the_same_call(taken_in: Path, whole: pl.DataFrame, moment: str) -> None:
     out = f"killed {moment}"
     told = subprocess.run(
@@ -289,6 +289,23 @@ def test_a_run_that_is_killed_is_made_by_the_same_call(taken_in: Path, whole: pl
     assert not list((taken_in / out).rglob("quality.json")), "the last to be written says that a run is done"
     check_whole(taken_in, out)
     check_finished(taken_in, out, whole)
+    assert not list((taken_in / out).rglob("*.part"))
+    assert not [path.name for path in (taken_in / "state").iterdir() if "unfinished" in path.name]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_what_a_killed_run_left_is_swept_by_the_next_of_other_inputs_and_nothing_else(taken_in: Path) -> None:
+    moment = "write 04"  # the sealed map is about to get its name
+    subprocess.run([sys.executable, __file__, str(taken_in), moment], capture_output=True, check=False)
+    (folder,) = (taken_in / f"killed {moment}").iterdir()
+    (left,) = folder.glob("*.part")
+    assert left.name.startswith(".person-map.sealed.")
+    others = [folder / ".person-map.sealed.part", folder / ".notes.0123456789ab.part", folder / "mine.part"]
+    for path in others:
+        path.write_bytes(b"somebody else's")
+    hub_run(taken_in, "another place")
+    assert not left.exists()
+    assert all(path.read_bytes() == b"somebody else's" for path in others)
 
 
 def _be_killed(root: Path, moment: str) -> None:
