@@ -18,6 +18,7 @@ from prefect.artifacts import create_table_artifact
 
 from flows.engine import ONCE, QUIET, RETRIED, redacted, run_main, site_settings
 from flows.shards import Comparer
+from linkage.cli.console import say
 from linkage.contract import Settings
 from linkage.errors import LinkError
 from linkage.exchange.site import current_day, open_hub, require_month
@@ -45,8 +46,11 @@ def link_batches(month: str, settings: str | None) -> dict[str, Any]:
     site = open_hub(read)
     with _comparer(read) as comparer:
         result = run_site(site, month, out=site.state / "runs", today=current_day(), comparer=comparer)
-    rates = {name: result.quality.get(name) for name in ("precision", "recall")}
-    return {"run": str(result.folder), "run_id": result.run_id, "sources": sorted(result.batches), **rates}
+    told = {name: result.quality.get(name) for name in ("precision", "recall")}
+    told["warnings"] = result.quality.get("warnings", [])
+    for sentence in told["warnings"]:
+        say(f"warning: {sentence}")
+    return {"run": str(result.folder), "run_id": result.run_id, "sources": sorted(result.batches), **told}
 
 
 @contextmanager
@@ -85,6 +89,7 @@ def hub(month: str | None = None, settings: str | None = None) -> dict[str, Any]
         for source in linked["sources"]
     ]
     rows += [{"what": f"expected {name}", "value": _rate(linked[name])} for name in ("precision", "recall")]
+    rows += [{"what": "warning", "value": sentence} for sentence in linked["warnings"]]
     create_table_artifact(rows, key="hub", description=f"run {linked['run_id']}")
     return linked
 

@@ -49,7 +49,7 @@ def monthly(month: str | None = None, settings: str | None = None) -> dict[str, 
         Path of the site's settings file; linkage.toml by default.
     """
     linked = hub_process(require_month(month), settings)
-    return {"run": linked["run"], **analysis_process(linked["run"], settings)}
+    return {"run": linked["run"], "warnings": linked["warnings"], **analysis_process(linked["run"], settings)}
 
 
 def _settings(settings: str | None) -> list[str]:

@@ -57,6 +57,8 @@ def link(
     intake.require_all()
     with working("linking") as now:
         result = run_site(site, month, out=out, today=current_day(), progress=now)
+    for sentence in result.quality.get("warnings", ()):
+        say(f"warning: {sentence}")
     if json:
         print_json(result.to_json())
         return

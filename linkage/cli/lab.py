@@ -155,6 +155,8 @@ def accuracy(
         say(f"{field}: {lost:,} filled cells cannot be read as {kind} and count as missing; {kind} is {READS[kind]}")
     for source, pairs in result["repeats_unsaid"].items():
         say(f"source {source} has {pairs:,} pairs of records of one person, which do not count: --repeats {source}")
+    for sentence in result["warnings"]:
+        say(f"warning: {sentence}")
     if as_json:
         print_json(json.dumps(result, indent=2))
         return

@@ -41,6 +41,7 @@ from linkage.exchange import (
     verify_batch,
 )
 from linkage.exchange.canonical import dump
+from linkage.hub.caution import link_warnings
 from linkage.hub.compare import Candidates
 from linkage.hub.encoded import Encoded
 from linkage.hub.link import Linked, link
@@ -63,7 +64,8 @@ class HubRun:
     folder, person_map, batches
         The run's folder, the sealed person map, and source -> batch in that folder.
     quality
-        Aggregates, see :func:`linkage.hub.quality.assess`.
+        Aggregates, see :func:`linkage.hub.quality.assess`; ``cost`` of a false link, and ``warnings``, sentences for
+        the operator (:func:`linkage.hub.caution.link_warnings`).
     fresh
         Whether it was made just now; an identical run is found finished and not made again.
     """
@@ -163,7 +165,7 @@ def run(
         _say(progress, "linking")
         repeats = frozenset(source for source, manifest in manifests.items() if not manifest.deduplicated)
         linked = link(encodings, spec, repeats=repeats, cost=cost, comparer=comparer)
-        quality = {**linked.quality, "cost": cost}
+        quality = {**linked.quality, "cost": cost, "warnings": _warnings(linked.quality)}
         _say(progress, "sealing")
         with folder.writing(_files(target, list(current))):
             content = _write(
@@ -179,6 +181,10 @@ def run(
 def _say(progress: Callable[[str], None] | None, word: str) -> None:
     if progress is not None:
         progress(word)
+
+
+def _warnings(quality: Mapping[str, Any]) -> list[str]:
+    return link_warnings(quality["records"], quality.get("by_sources", ()), quality.get("expected_matches", 0.0))
 
 
 def _files(target: Path, sources: list[str]) -> list[Path]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from linkage.contract import load_agreement, load_source
 from linkage.contract.spec import LinkageSpec
 from linkage.errors import ContractError
+from linkage.hub.caution import link_warnings
 from linkage.hub.cluster import cluster
 from linkage.lab.classifiers import Classifier, Weighed, weigh
 from linkage.lab.labelled import TestKey, encode_labelled, read_labelled
@@ -81,6 +82,8 @@ def accuracy(
             expected over true number of matches, less 1; None where there is no true match.
         ``calibration_error``
             see :func:`linkage.lab.measures.calibration_error`.
+        ``warnings``
+            sentences on what was not linked at all, see :func:`linkage.hub.caution.link_warnings`.
 
     Raises
     ------
@@ -179,15 +182,18 @@ def _measured(weighed: Weighed, entity: Numbers, repeats: frozenset[str]) -> dic
         for limit in _GRID
     ]
     expected = weighed.expected["expected_matches"] or 0.0
+    by_sources = pairwise_by_sources(person, entity, source, within, names)
+    records = dict(zip(names, np.bincount(source, minlength=len(names)).tolist(), strict=True))
     return {
         "pairs_true": counted,
         "repeats_unsaid": unsaid,
         "chosen": pairwise(person, entity, source, within),
-        "by_sources": pairwise_by_sources(person, entity, source, within, names),
+        "by_sources": by_sources,
         "best": max(tried, key=lambda entry: entry["f1"]),
         "expected": weighed.expected,
         "expected_matches_error": round(expected / counted - 1, 6) if counted else None,
         "calibration_error": calibration_error(weighed.probability, entity[weighed.left] == entity[weighed.right]),
+        "warnings": link_warnings(records, by_sources, expected),
     }
 
 

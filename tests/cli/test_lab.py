@@ -126,6 +126,19 @@ def test_unreadable_cells_are_told_with_the_formats_that_are_read(linkage: Run, 
     assert "column born" in refused.err and "linkage: hint: date is YYYY-MM-DD" in refused.err
 
 
+def test_files_that_share_nobody_are_told_of(linkage: Run, folder: Path, tmp_path: Path) -> None:
+    frame = pl.read_csv(folder / "records.csv")
+    apart = frame.filter(
+        ((pl.col("file") == "a") & (pl.col("person") < 50)) | ((pl.col("file") == "b") & (pl.col("person") >= 250))
+    )
+    apart.write_csv(tmp_path / "apart.csv")
+    told = measure(linkage, folder, "--source-column", "file", "--json", records=tmp_path / "apart.csv")
+    (sentence,) = told.json["warnings"]
+    assert sentence.startswith("no pair is surely a match: nothing is linked; ")
+    assert f"warning: {sentence}" in told.err
+    assert measure(linkage, folder, "--source-column", "file", "--json").json["warnings"] == []
+
+
 def test_columns_that_are_not_there(linkage: Run, folder: Path, tmp_path: Path) -> None:
     pl.read_csv(folder / "records.csv").drop("zip").write_csv(tmp_path / "few.csv")
     told = measure(linkage, folder, "--source-column", "agency", "--json", records=tmp_path / "few.csv")

@@ -90,6 +90,25 @@ def test_the_road_from_two_extracts_to_a_person_map(linkage: Run, sites: Any, ex
     assert "linked before" in again.err
 
 
+def test_a_hub_that_has_linked_nothing_says_so(
+    linkage: Run, sites: Any, extracts: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from flows.hub import link_batches
+
+    submit(linkage, sites, extracts, "mpd")
+    told = link(linkage, sites, "--json")
+    (sentence,) = told.json["quality"]["warnings"]
+    assert sentence.startswith("only one source holds records")
+    assert f"warning: {sentence}" in told.err
+    again = link(linkage, sites)  # also when nothing is made again
+    assert f"warning: {sentence}" in again.err and "linked before" in again.err
+    assert link_batches.fn(MONTH, str(sites.settings("hub")))["warnings"] == [sentence]
+    assert f"warning: {sentence}" in capsys.readouterr().err
+    submit(linkage, sites, extracts, "dcf")
+    told = link(linkage, sites, "--json")
+    assert told.json["quality"]["warnings"] == [] and "warning" not in told.err
+
+
 def test_the_settings_say_what_a_false_link_costs(linkage: Run, sites: Any, extracts: dict[str, Path]) -> None:
     for source in ("mpd", "dcf"):
         submit(linkage, sites, extracts, source)

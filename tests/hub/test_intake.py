@@ -68,10 +68,19 @@ class Hub:
     def state(self) -> StateFolder:
         return StateFolder(self.root / "state")
 
-    def send(self, source: str, *, signer: str | None = None, records: int = 40, seed: int = 0, **changes: Any) -> Path:
+    def send(
+        self,
+        source: str,
+        *,
+        signer: str | None = None,
+        records: int = 40,
+        seed: int = 0,
+        common: int = 1,
+        **changes: Any,
+    ) -> Path:
         self.serial += 1
         spec = changes.pop("spec", SPEC)
-        encodings, facts = frames(source, records, spec, seed)
+        encodings, facts = frames(source, records, spec, seed, common)
         content: dict[str, Any] = {
             "project": "milwaukee",
             "epoch": "2026-1",
@@ -133,12 +142,12 @@ class Hub:
         return {file_digest(path) for path in self.root.rglob("*.batch")}
 
 
-def frames(source: str, records: int, spec: Any, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Half of the records' filters are the same at every source, the others are the source's own."""
-    own, common = random.Random(f"{source} {seed}"), random.Random(1)
+def frames(source: str, records: int, spec: Any, seed: int, common: int = 1) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Half of the records' filters are the same at every source of this ``common``, the others are the source's own."""
+    own, theirs = random.Random(f"{source} {seed}"), random.Random(common)
     width = spec.diffusion.bits // 8
     names = [entry.name for entry in spec.filters]
-    shared = [[common.randbytes(width) for _ in names] for _ in range(records // 2)]
+    shared = [[theirs.randbytes(width) for _ in names] for _ in range(records // 2)]
     filters = shared + [[own.randbytes(width) for _ in names] for _ in range(records - len(shared))]
     pseudonyms = [own.randbytes(16).hex() for _ in range(records)]
     columns: dict[str, Any] = {"pseudonym": pseudonyms, "variant": pl.Series([0] * records, dtype=pl.UInt8)}
@@ -488,6 +497,21 @@ def test_what_a_false_link_costs_goes_sealed_to_the_analysis(hub: Hub) -> None:
         opened = open_person_map(made.person_map, hub.parties["analysis"], hub.parties["hub"].public)
         assert opened.quality["cost"] == made.quality["cost"] == cost
         assert json.loads((made.folder / "quality.json").read_text())["cost"] == cost
+
+
+def test_a_source_that_shares_nobody_is_told_of(hub: Hub) -> None:
+    for number, source in enumerate(SOURCES):
+        hub.send(source, common=1 + number // 2)
+    hub.take_in()
+    made = hub.run()
+    (sentence,) = made.quality["warnings"]
+    assert sentence.startswith("source pohsey has no link to any other: ")
+    assert json.loads((made.folder / "quality.json").read_text())["warnings"] == [sentence]
+    opened = open_person_map(made.person_map, hub.parties["analysis"], hub.parties["hub"].public)
+    assert opened.quality["warnings"] == [sentence]
+    hub.send("pohsey")
+    hub.take_in()
+    assert hub.run().quality["warnings"] == []
 
 
 def test_a_run_that_was_killed_is_made_again(hub: Hub) -> None:
