@@ -68,23 +68,25 @@ def population(
 def test_persons(
     *,
     people: int,
-    seed: int,
+    project: str,
+    epoch: str,
     out: Path,
     source: tuple[str, ...] = (),
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> None:
     """Draw made-up people with known errors, a file an agency, to plant with ``linkage steward submit --test-persons``.
 
-    Agree on them beforehand, pass the files on like the linkage key, and never give files or seed to the hub.
+    Agree on them beforehand, pass the files on like the linkage key, and never give one to the hub. They are drawn from
+    random bits that nothing keeps: nobody can draw them again.
 
     Parameters
     ----------
     people
         Number of test persons; a twentieth of the smallest list is plenty.
-    seed
-        Seed of all draws: the same seed gives the same files.
+    project, epoch
+        Those of the linkage key; the files can be planted there alone.
     out
-        Folder to write to.
+        Folder to write to. No file is overwritten.
     source
         An agency that plants them; repeat for each. The four of the synthetic population by default.
     as_json
@@ -93,12 +95,12 @@ def test_persons(
     from linkage.lab.planted import draw_test_persons
     from linkage.lab.population.scenario import SOURCES
 
-    made = draw_test_persons(people, seed, out, sources=source or SOURCES)
+    made = draw_test_persons(people, out, project=project, epoch=epoch, sources=source or SOURCES)
     if as_json:
         print_json(json.dumps(made, indent=2))
         return
     for file in made["files"]:
-        say(f"{out / file['path']}: {file['rows']:,} test persons")
+        say(f"{out / file['path']}: {file['rows']:,} test persons, for {file['source']} alone")
 
 
 @app.command

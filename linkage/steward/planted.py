@@ -3,6 +3,9 @@
 The agencies agree on them beforehand; nobody at the hub knows who they are. The hub links them like anybody else, and
 the analysis, which is told, sees how many of them were found and leaves them out of every count.
 
+A file says for which source, project and epoch it was made, and is planted there alone: with another agency's file the
+two would know the same people without an error, and what is measured would flatter the linkage.
+
 Leakage
 -------
 A test person has the encodings of a person and a pseudonym like any other. The hub could only know one who told it the
@@ -16,7 +19,7 @@ import datetime as dt
 import hmac
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -28,10 +31,13 @@ from linkage.exchange import Party
 from linkage.exchange.batch import TEST_PERSON
 from linkage.steward.group import KEPT, identifiers, mapped_identifiers
 
-__all__ = ["COLUMNS", "MOST", "planted_facts", "planted_identifiers", "planted_pseudonyms", "read_planted"]
+__all__ = ["COLUMNS", "MADE_FOR", "MOST", "planted_facts", "planted_identifiers", "planted_pseudonyms", "read_planted"]
 
-COLUMNS = ("test_person", *IDENTIFIER_KINDS, "aliases")
-"""Columns that a file of test persons may have; ``test_person`` and a name must be there."""
+MADE_FOR = ("project", "epoch", "source")
+"""Columns that say in every row, alike, for whom the file was made."""
+
+COLUMNS = (*MADE_FOR, "test_person", *IDENTIFIER_KINDS, "aliases")
+"""Columns that a file of test persons may have; :data:`MADE_FOR`, ``test_person`` and a name must be there."""
 
 MOST = 10_000
 """Test persons in one file."""
@@ -40,8 +46,8 @@ _SEPARATOR = ";"
 _DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
 
 
-def read_planted(path: Path) -> pl.DataFrame:
-    """Read a file of test persons.
+def read_planted(path: Path, *, project: str, epoch: str, source: str) -> pl.DataFrame:
+    """Read a file of test persons that was made for this source.
 
     Parameters
     ----------
@@ -49,20 +55,27 @@ def read_planted(path: Path) -> pl.DataFrame:
         CSV in UTF-8 with a header of some of :data:`COLUMNS`; one row a test person. Dates are ``YYYY-MM-DD``,
         ``YYYY-MM`` or ``YYYY``; phones, streets, postal codes and aliases may be several, with semicolons between;
         an alias is written given name first.
+    project, epoch, source
+        Whose test persons they must be.
 
     Returns
     -------
     pl.DataFrame
-        The columns of the file as String; an empty cell is null.
+        The columns of the file but for :data:`MADE_FOR`, as String; an empty cell is null.
 
     Raises
     ------
     ExtractError
-        ``not-found``, ``unreadable``, ``encoding``, ``malformed`` with row numbers and rules, or ``empty``.
+        ``not-found``, ``unreadable``, ``encoding``, ``malformed`` with row numbers and rules, ``empty``, or
+        ``other-project``, ``other-epoch`` or ``other-source`` if it was made for another.
     """
     path = Path(path)
     if not path.is_file():
-        raise ExtractError(f"{path}: no such file", reason="not-found")
+        raise ExtractError(
+            f"{path}: no such file",
+            reason="not-found",
+            hint=f"it is named test-persons-{source}.csv by the agency that has drawn the test persons",
+        )
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header, *lines = csv.reader(file, strict=True)
@@ -83,14 +96,30 @@ def read_planted(path: Path) -> pl.DataFrame:
     if not lines:
         raise ExtractError(f"{path}: holds no test person", reason="empty")
     rows = [[cell.strip() or None for cell in line] for line in lines]
-    return pl.DataFrame(rows, schema=dict.fromkeys(header, pl.String), orient="row")
+    frame = pl.DataFrame(rows, schema=dict.fromkeys(header, pl.String), orient="row")
+    _require_made_for(path, frame, {"project": project, "epoch": epoch, "source": source})
+    return frame.drop(MADE_FOR)
+
+
+def _require_made_for(path: Path, frame: pl.DataFrame, wanted: Mapping[str, str]) -> None:
+    """Refuse a file of which a row says that it was made for another."""
+    hints = {
+        "project": "have test persons drawn for this project: linkage lab test-persons --project",
+        "epoch": "have some drawn for this epoch, or take the file as it was before a spreadsheet program saved it",
+        "source": f"an agency plants its own file and no other's: test-persons-{wanted['source']}.csv",
+    }
+    for name in MADE_FOR:
+        if not frame[name].eq_missing(wanted[name]).all():
+            raise ExtractError(
+                f"{path}: made for another {name} than {wanted[name]}", reason=f"other-{name}", hint=hints[name]
+            )
 
 
 def _header_problems(header: Sequence[str]) -> list[str]:
     problems = [f"column {at}: not known" for at, name in enumerate(header, 1) if name not in COLUMNS]
     problems += [f"{name}: twice" for name, count in Counter(header).items() if count > 1 and name in COLUMNS]
-    if "test_person" not in header or not {"given_name", "family_name"} & set(header):
-        problems.append("test_person and a name must be there")
+    if not {*MADE_FOR, "test_person"} <= set(header) or not {"given_name", "family_name"} & set(header):
+        problems.append(f"{', '.join(MADE_FOR)}, test_person and a name must be there")
     return problems
 
 

@@ -119,7 +119,8 @@ def submit(
     month
         Reporting month, ``YYYY-MM``.
     test_persons
-        File of agreed test persons (:mod:`linkage.steward.planted`), who are sent along like persons of the extract.
+        File of agreed test persons (:mod:`linkage.steward.planted`), made for this source, project and epoch, who
+        are sent along like persons of the extract.
 
     Returns
     -------
@@ -128,7 +129,8 @@ def submit(
     Raises
     ------
     ExtractError
-        The extract cannot be read, or more rows break a rule than the schema tolerates. Nothing is written.
+        The extract cannot be read, more rows break a rule than the schema tolerates, or the test persons are
+        another's. Nothing is written.
     NotPermittedError
         The agreement does not allow it, or too many records visibly resemble each other. Nothing is written.
     """
@@ -149,7 +151,9 @@ def submit(
     contacts = _under_pseudonyms(facts(tiered, schema, agreement), party)
     planted = pl.DataFrame(schema=persons.schema)
     if test_persons is not None:
-        planted = planted_identifiers(read_planted(test_persons), schema, agreement.identifiers, spec.variants)
+        made_for = {"project": linkage_key.project, "epoch": linkage_key.epoch, "source": schema.source}
+        test_people = read_planted(test_persons, **made_for)
+        planted = planted_identifiers(test_people, schema, agreement.identifiers, spec.variants)
         names = planted["local_id"].to_list()
         codes = planted_pseudonyms(names, schema.source, party)
         persons, pseudonyms = pl.concat([persons, planted]), pseudonyms + codes

@@ -144,3 +144,16 @@ def test_columns_that_are_not_there(linkage: Run, folder: Path, tmp_path: Path) 
     told = measure(linkage, folder, "--source-column", "agency", "--json", records=tmp_path / "few.csv")
     assert (told.code, told.json["reason"], told.json["problems"]) == (2, "missing-columns", ["agency", "zip"])
     assert "the file has: person, first, last, born, file" in told.json["hint"]
+
+
+def test_test_persons_are_drawn_from_nothing_that_anybody_is_told(linkage: Run, tmp_path: Path) -> None:
+    words = ("lab", "test-persons", "--people", "20", "--project", "milwaukee", "--epoch", "2026-1")
+    told = linkage(*words, "--out", tmp_path / "agreed", "--json")
+    assert told.code == 0 and told.err == ""
+    assert told.json.keys() == {"people", "project", "epoch", "files"} and "seed" not in told.out
+    assert {path.name for path in (tmp_path / "agreed").iterdir()} == {entry["path"] for entry in told.json["files"]}
+    told = linkage(*words, "--out", tmp_path / "more")
+    assert "test-persons-mpd.csv" in told.err and "for mpd alone" in told.err
+    assert linkage(*words, "--out", tmp_path / "more").code == 2
+    assert linkage(*words, "--out", tmp_path / "third", "--seed", "7").code == 64
+    assert linkage("lab", "test-persons", "--people", "20", "--out", tmp_path / "third").code == 64

@@ -43,7 +43,7 @@ class Road:
         made = draw_population(MILWAUKEE, 4, root / "population", 500)
         paths = [root / "population" / entry["path"] for entry in made["files"]]
         self.extracts = {path.parent.name: path for path in paths if path.parent.parent.name == "extracts"}
-        draw_test_persons(80, 11, root / "agreed")
+        draw_test_persons(80, root / "agreed", project="milwaukee", epoch="2026-1", seed=11)
         self.with_them = self._run("with", planted=True)
         self.without = self._run("without", planted=False)
 
@@ -133,13 +133,13 @@ def test_test_persons_change_no_count_but_by_what_the_linkage_makes_of_their_pre
 
 def test_the_hub_has_nothing_that_names_them(road: Road) -> None:
     done, _ = road.with_them
-    names = [
-        code.encode() for code in planted_pseudonyms([f"t{n:02d}" for n in range(1, 81)], "mpd", road.parties["mpd"])
-    ]
+    planted = pl.read_csv(road.root / "agreed" / "test-persons-mpd.csv", columns=["test_person"])["test_person"]
+    names = [code.encode() for code in planted_pseudonyms(planted, "mpd", road.parties["mpd"])]
     for path in (road.root / "with").rglob("*"):
         if path.is_file():
             content = path.read_bytes()
             assert b"test_person" not in content and b"test-person" not in content, path.name
+            assert not any(name.encode() in content for name in planted), path.name
             if path.suffix in (".batch", ".sealed", ".json"):
                 assert not any(name in content for name in names), path.name
     assert "test" not in json.dumps(done.quality)

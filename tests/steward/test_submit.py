@@ -41,6 +41,8 @@ Send = Callable[..., Any]
 TODAY = dt.date(2026, 11, 22)
 MONTH = "2026-11"
 PERSONS = 40
+MADE_FOR = {"project": "test", "epoch": "2026-1"}
+"""What test persons are drawn for here."""
 
 SENTINEL = {
     "PID": "QX-770077",
@@ -515,11 +517,11 @@ def test_an_extract_in_which_a_field_is_missing_everywhere_is_sent(
 def test_test_persons_are_sent_like_anybody_and_only_the_analysis_is_told(
     send: Send, site: SimpleNamespace, people: Callable[..., Rows], tmp_path: Path
 ) -> None:
-    draw_test_persons(30, 3, tmp_path / "agreed", sources=("shelter", "other"))
+    draw_test_persons(30, tmp_path / "agreed", **MADE_FOR, sources=("shelter", "other"), seed=3)
     plain = send(people())
     before = openings(plain, site)[0]
     path = tmp_path / "agreed" / "test-persons-shelter.csv"
-    names = read_planted(path)["test_person"].to_list()
+    names = read_planted(path, **MADE_FOR, source="shelter")["test_person"].to_list()
     sent = send(people(), test_persons=path)
     assert (sent.test_persons, plain.test_persons) == (len(names), 0)
     assert sent.manifest.records == PERSONS + len(names)
@@ -550,8 +552,33 @@ def test_test_persons_are_sent_like_anybody_and_only_the_analysis_is_told(
 def test_test_persons_do_not_make_a_batch_of_one_larger(
     send: Send, refused: Callable[..., LinkageError], people: Callable[..., Rows], tmp_path: Path
 ) -> None:
-    draw_test_persons(30, 3, tmp_path / "agreed", sources=("shelter", "other"))
+    draw_test_persons(30, tmp_path / "agreed", **MADE_FOR, sources=("shelter", "other"), seed=3)
     path = tmp_path / "agreed" / "test-persons-shelter.csv"
     refused(ExtractError, "too-few-records", people()[:1], test_persons=path)
-    (tmp_path / "none.csv").write_text("test_person,given_name\nt1,\n")
+    (tmp_path / "none.csv").write_text("project,epoch,source,test_person,given_name\ntest,2026-1,shelter,t1,\n")
     refused(ExtractError, "malformed", people(), test_persons=tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("made_for", "name", "reason"),
+    [
+        ({}, "other", "other-source"),
+        ({"project": "elsewhere"}, "shelter", "other-project"),
+        ({"epoch": "2025-2"}, "shelter", "other-epoch"),
+    ],
+)
+def test_test_persons_of_another_agency_project_or_epoch_are_not_planted(
+    send: Send,
+    refused: Callable[..., LinkageError],
+    people: Callable[..., Rows],
+    tmp_path: Path,
+    made_for: dict[str, str],
+    name: str,
+    reason: str,
+) -> None:
+    draw_test_persons(30, tmp_path / "agreed", **(MADE_FOR | made_for), sources=("shelter", "other"))
+    path = tmp_path / "agreed" / f"test-persons-{name}.csv"
+    error = refused(ExtractError, reason, people(), test_persons=path)
+    assert error.hint is not None and "test" in error.hint
+    renamed = path.rename(tmp_path / "test-persons-shelter.csv")  # another name for it does not help
+    refused(ExtractError, reason, people(), test_persons=renamed)
