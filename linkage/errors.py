@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 __all__ = [
+    "NO_SUCH_FILE",
     "ContractError",
     "EstimateError",
     "ExtractError",
@@ -31,6 +32,10 @@ __all__ = [
     "ReleaseError",
     "SealError",
 ]
+
+
+NO_SUCH_FILE = "check the spelling; a path counts from the folder you are in, one in the settings from their folder"
+"""What to do about a file that is not there."""
 
 
 class LinkageError(Exception):

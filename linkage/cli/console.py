@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from linkage.contract.settings import Settings, find_settings, load_settings
-from linkage.errors import LinkageError
+from linkage.errors import NO_SUCH_FILE, LinkageError
 
 __all__ = [
     "INTERNAL",
@@ -63,11 +63,11 @@ def open_settings(given: Path | None) -> Settings:
 
 
 @contextmanager
-def working(words: str) -> Iterator[Callable[[str], None]]:
+def working(words: str, *, quiet: bool = False) -> Iterator[Callable[[str], None]]:
     """Show that long work is going on; the function given sets the words. Silent unless stderr is a terminal."""
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task(words, total=None)
         yield lambda now: bar.update(task, description=now)
 
@@ -173,7 +173,12 @@ def internal_error(error: BaseException) -> LinkageError:
 def file_access(error: OSError) -> LinkageError:
     """Name the file and what the system says of it."""
     where = f"{error.filename}: " if error.filename is not None else ""
-    told = LinkageError(f"{where}{(error.strerror or 'the file cannot be opened').lower()}", reason="file-access")
+    hint = "see whether this account may read and write there, and whether there is space left"
+    told = LinkageError(
+        f"{where}{(error.strerror or 'the file cannot be opened').lower()}",
+        reason="file-access",
+        hint=NO_SUCH_FILE if isinstance(error, FileNotFoundError) else hint,
+    )
     told.exit_code = IO
     return told
 

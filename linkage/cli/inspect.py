@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from linkage.errors import NO_SUCH_FILE, SealError
 from linkage.exchange import file_digest, inspect_receipt, read_manifest, read_person_map_manifest
 from linkage.exchange.envelope import inspect as inspect_envelope
 
@@ -55,6 +56,8 @@ def inspect(file: Path, *, json: bool = False) -> None:
 
 def _facts(file: Path) -> dict[str, Any]:
     """Collect what is visible; a file whose header breaks its format is refused here too."""
+    if not file.is_file():
+        raise SealError(f"{file}: no such file", reason="unreadable", hint=NO_SUCH_FILE)
     with_receipt = _first_bytes(file) == b"linkage-receipt/"
     if with_receipt:
         header = inspect_receipt(file).model_dump()

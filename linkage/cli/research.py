@@ -132,6 +132,9 @@ def verify(
     """
     from linkage.research.verify import verify_release
 
+    if not release.is_dir():
+        hint = "unpack the release, and name the folder that holds release.json"
+        raise ReleaseError(f"{release}: no such folder", reason="not-found", hint=hint)
     public = load_public(signer) if signer is not None else None
     with working("auditing"):
         report = verify_release(release, public)
@@ -183,7 +186,8 @@ def estimate(
     json
         Write JSON to stdout instead of a table.
     lists
-        A column that is a list; repeat for each. Without it every column of only 0 and 1 is one.
+        A column that is a list; repeat for each, and name them all: other columns are strata. Without it every column
+        of only 0 and 1 is a list.
     referral
         Two lists that refer people to each other, as FIRST:SECOND; repeat for each. They are in every model.
     resamples
@@ -216,7 +220,8 @@ def estimate(
 def _pair(text: str) -> tuple[str, str]:
     first, colon, second = text.partition(":")
     if not colon:
-        raise EstimateError("a referral is written FIRST:SECOND", reason="bad-referral")
+        hint = "two lists that refer people to each other, such as --referral mpd:dcf"
+        raise EstimateError("a referral is written FIRST:SECOND", reason="bad-referral", hint=hint)
     return first, second
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from linkage.contract.agreement import Agreement, ReleasePolicy
 from linkage.contract.source import SourceSchema
 from linkage.contract.spec import LinkageSpec
-from linkage.errors import ContractError
+from linkage.errors import NO_SUCH_FILE, ContractError
 
 __all__ = [
     "fault_lines",
@@ -97,9 +97,11 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
     try:
         return path.read_text(encoding=encoding)
     except FileNotFoundError:
-        raise ContractError(f"{path}: no such file", reason="not-found") from None
+        raise ContractError(f"{path}: no such file", reason="not-found", hint=NO_SUCH_FILE) from None
     except OSError:
-        raise ContractError(f"{path}: cannot be read", reason="unreadable") from None
+        raise ContractError(
+            f"{path}: cannot be read", reason="unreadable", hint="see whether it is a file, and yours to read"
+        ) from None
     except UnicodeDecodeError:
         raise ContractError(f"{path}: not UTF-8", reason="malformed") from None
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from linkage.errors import KeyFileError
+from linkage.errors import NO_SUCH_FILE, KeyFileError
 from linkage.exchange.canonical import CanonicalError, dump, load
 
 __all__ = ["KIND_LINKAGE", "KIND_PARTY", "KIND_PUBLIC", "make_private_folder", "read_key_file", "write_key_file"]
@@ -86,7 +86,7 @@ def read_key_file(path: Path, kinds: Iterable[str]) -> dict[str, Any]:
             status = os.fstat(file.fileno())
             data = file.read(_LARGEST + 1) if stat.S_ISREG(status.st_mode) else b""
     except FileNotFoundError:
-        raise KeyFileError(f"{path}: no such key file", reason="missing") from None
+        raise KeyFileError(f"{path}: no such key file", reason="missing", hint=NO_SUCH_FILE) from None
     except OSError:
         raise KeyFileError(f"{path}: cannot be read", reason="unreadable") from None
     content = _parse(path, data)

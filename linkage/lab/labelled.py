@@ -11,7 +11,7 @@ import polars as pl
 
 from linkage.contract.spec import LinkageSpec
 from linkage.contract.vocabulary import IdentifierKind
-from linkage.errors import ContractError
+from linkage.errors import NO_SUCH_FILE, ContractError
 from linkage.steward.encode import encode
 from linkage.steward.standardise import as_text, standardise_series
 
@@ -129,7 +129,7 @@ def encode_labelled(
 
 def _open(path: Path) -> pl.DataFrame:
     if not path.is_file():
-        raise ContractError(f"{path}: no such file", reason="not-found")
+        raise ContractError(f"{path}: no such file", reason="not-found", hint=NO_SUCH_FILE)
     suffix = path.suffix.lower()
     try:
         if suffix in (".parquet", ".pq"):

@@ -24,6 +24,8 @@ from linkage.exchange import (
 
 __all__ = ["Inputs", "open_inputs"]
 
+_NOT_THERE = "a batch is not there; those of a run are in its folder, batches/*.batch"
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -118,7 +120,7 @@ def _check_digests(batches: Sequence[Path], manifest: PersonMapManifest) -> None
     try:
         given = sorted(file_digest(path) for path in batches)
     except OSError:
-        raise SealError("sealed file refused: unreadable", reason="unreadable", hint="a batch is not there") from None
+        raise SealError("sealed file refused: unreadable", reason="unreadable", hint=_NOT_THERE) from None
     if given == manifest.batches:
         return
     known, wanted = set(given), set(manifest.batches)

@@ -26,7 +26,7 @@ import polars as pl
 
 from linkage.contract.source import Fact, FlagFact, Identifier, SourceSchema, condition_columns
 from linkage.contract.vocabulary import IDENTIFIER_KINDS
-from linkage.errors import ExtractError
+from linkage.errors import NO_SUCH_FILE, ExtractError
 from linkage.exchange.site import current_day
 from linkage.steward import readers
 from linkage.steward.dates import EARLIEST, parse_dates
@@ -94,7 +94,7 @@ def read_extract(path: str | Path, schema: SourceSchema) -> pl.DataFrame:
         raise ExtractError("a column named 'row' cannot be read", reason="column-name", hint="rename it in the extract")
     suffix = path.suffix.lower()
     if not path.is_file():
-        raise ExtractError(f"{path}: no such file", reason="not-found")
+        raise ExtractError(f"{path}: no such file", reason="not-found", hint=NO_SUCH_FILE)
     if suffix in readers.CSV_SUFFIXES:
         raw = readers.read_csv(path, schema)
     elif suffix in readers.PARQUET_SUFFIXES:

@@ -88,7 +88,7 @@ def test_wrong_usage_is_64_with_the_help_to_ask_for(linkage: Run) -> None:
 def test_errors_are_told_in_a_line_each_and_as_json(linkage: Run, tmp_path: Path) -> None:
     told = linkage("inspect", tmp_path / "gone.batch", "--json")
     assert told.code == SealError.exit_code
-    assert told.err.startswith("linkage: error: sealed file refused: unreadable\nlinkage: hint: ")
+    assert told.err.startswith(f"linkage: error: {tmp_path}/gone.batch: no such file\nlinkage: hint: ")
     assert told.json["reason"] == "unreadable"
     assert linkage("inspect", tmp_path / "gone.batch").out == ""
 
@@ -123,7 +123,10 @@ def test_other_ends(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 
     assert console.guard(stopped, as_json=False, usage="") == 130
     assert console.guard(lambda: (tmp_path / "gone").read_bytes(), as_json=False, usage="") == 74
-    assert "gone: no such file" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "gone: no such file" in told and "linkage: hint: check the spelling" in told
+    assert console.guard(tmp_path.read_bytes, as_json=False, usage="") == 74
+    assert "linkage: hint: see whether this account" in capsys.readouterr().err
     assert console.guard(lambda: 3, as_json=False, usage="") == 3
 
     def missing() -> None:
@@ -158,3 +161,38 @@ def test_a_reader_that_goes_away_is_no_fault(tmp_path: Path) -> None:
             check=False,
         )
     assert "Traceback" not in done.stderr.replace("Exception ignored", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "hint"),
+    [
+        (("research", "estimate", "gone.csv"), 8, "check the spelling"),
+        (("research", "estimate", "h.csv", "--list", "mpd", "--list", "dfc"), 8, "are: mpd, dcf, pohsey"),
+        (("research", "estimate", "h.csv", "--list", "mpd", "--list", "mpd"), 8, "name each list once"),
+        (("research", "estimate", "h.csv", "--list", "mpd", "--list", "dcf"), 8, "name them as well: pohsey"),
+        (("research", "estimate", "h.csv", "--referral", "mpd:xx"), 8, "lists of this table are: mpd, dcf, pohsey"),
+        (("research", "estimate", "h.csv", "--referral", "mpd"), 8, "--referral mpd:dcf"),
+        (("research", "verify", "gone"), 9, "the folder that holds release.json"),
+        (("inspect", "gone.batch"), 6, "check the spelling"),
+        (("keys", "show", "gone.key"), 5, "check the spelling"),
+        (("steward", "check", "gone.csv", "--source", "mpd"), 3, "check the spelling"),
+        (("lab", "accuracy", "gone.csv", "--spec", "default", "--entity-column", "p"), 2, "check the spelling"),
+        (("lab", "accuracy", "h.csv", "--spec", "gone.yaml", "--entity-column", "p"), 2, "check the spelling"),
+        (("hub", "link", "--out", "runs", "--settings", "gone.toml"), 2, "name one with --settings"),
+    ],
+)
+def test_what_is_not_there_is_told_with_what_to_do(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    code: int,
+    hint: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = ("1,0,0,50", "0,1,0,40", "0,0,1,30", "1,1,0,20", "1,0,1,20", "0,1,1,20", "1,1,1,10")
+    Path("h.csv").write_text("\n".join(["mpd,dcf,pohsey,count", *rows]) + "\n")
+    assert main(list(words)) == code
+    told = capsys.readouterr().err.splitlines()
+    assert told[-2].startswith("linkage: error: ") and told[-1].startswith("linkage: hint: ")
+    assert hint in told[-1]

@@ -218,4 +218,6 @@ def test_the_installed_command_submits_and_inspects(command: Run, sites: Any, ex
     assert shown.json["digest"] == sent.json["digest"]
     failed = command("steward", "submit", "gone.csv", "--source", "mpd", cwd=folder)
     assert (failed.code, failed.out) == (3, "")
-    assert failed.err.splitlines()[-1] == "linkage: error: gone.csv: no such file"
+    error, hint = failed.err.splitlines()[-2:]
+    assert error == "linkage: error: gone.csv: no such file"
+    assert hint.startswith("linkage: hint: check the spelling")

@@ -19,13 +19,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from linkage.errors import EstimateError
+from linkage.errors import NO_SUCH_FILE, EstimateError
 
 __all__ = ["COUNT", "MAX_LISTS", "Histories", "HistoryTable", "Stratum", "parse_histories", "read_histories"]
 
 COUNT = "count"
 MAX_LISTS = 12  # 4,095 cells; beyond this a table is almost surely sources that should be merged first
 _MAX_TOTAL = 2**53  # beyond it a double no longer holds a whole number
+_SHAPE = "a header, then a row for each capture history: a column of 0 and 1 for each list, and `count`"
 _WHOLE = re.compile(r"[+-]?[0-9]+(\.0*)?", re.ASCII)
 
 Counts = npt.NDArray[np.int64]
@@ -145,15 +146,30 @@ def _is_list(column: pl.Series) -> bool:
     return bool(column.is_null().all() is False and column.drop_nulls().is_in([0, 1]).all())
 
 
+def _candidates(frame: pl.DataFrame) -> list[str]:
+    return [name for name in frame.columns if name != COUNT and _is_list(frame[name])]
+
+
+def _require_lists(frame: pl.DataFrame, names: Sequence[str]) -> None:
+    """Refuse names that are no lists, and say which columns could be."""
+    known = ", ".join(_candidates(frame))
+    hint = f"columns of only 0 and 1 are: {known}" if known else "a list is a column of 0 and 1"
+    if len(set(names)) != len(names):
+        raise _fault("a list is named twice", "unknown-list", "name each list once")
+    strange = [name for name in names if name == COUNT or name not in frame.columns]
+    if strange:
+        raise _fault(f"no list of that name in the table: {', '.join(strange)}", "unknown-list", hint)
+    wrong = [name for name in names if not _is_list(frame[name])]
+    if wrong:
+        raise _fault(f"a named list holds something other than 0 and 1: {', '.join(wrong)}", "bad-list", hint)
+
+
 def _list_names(frame: pl.DataFrame, lists: Sequence[str] | None) -> list[str]:
     if lists is None:
-        names = [name for name in frame.columns if name != COUNT and _is_list(frame[name])]
+        names = _candidates(frame)
     else:
         names = list(lists)
-        if len(set(names)) != len(names) or COUNT in names or not set(names) <= set(frame.columns):
-            raise _fault("the named lists are not distinct columns of the table", "unknown-list")
-        if not all(_is_list(frame[name]) for name in names):
-            raise _fault("a named list holds something other than 0 and 1", "bad-list")
+        _require_lists(frame, names)
     if not names:
         raise _fault("the table has no lists", "no-lists", "a list is a column of 0 and 1, one row a capture history")
     if len(names) > MAX_LISTS:
@@ -202,7 +218,7 @@ def parse_histories(frame: pl.DataFrame, *, lists: Sequence[str] | None = None) 
         Negative, fractional or missing counts; people on no list at all; no lists, no rows, no ``count``.
     """
     if frame.height == 0:
-        raise _fault("the table has no rows", "no-rows")
+        raise _fault("the table has no rows", "no-rows", _SHAPE)
     counts = _counts(frame)
     names = _list_names(frame, lists)
     cells = [0] * frame.height
@@ -210,6 +226,13 @@ def parse_histories(frame: pl.DataFrame, *, lists: Sequence[str] | None = None) 
         for row, on in enumerate(frame[name].to_list()):
             cells[row] |= int(on) << position
     if any(cell == 0 and count > 0 for cell, count in zip(cells, counts, strict=True)):
+        others = [name for name in _candidates(frame) if name not in names]
+        if others:
+            raise _fault(
+                "people are on none of the named lists",
+                "all-zero-row",
+                f"if these are lists, name them as well: {', '.join(others)}; if not, leave the rows on no list out",
+            )
         raise _fault(
             "a row is on no list and has people in it",
             "all-zero-row",
@@ -238,10 +261,14 @@ def _texts(column: pl.Series) -> list[str | None]:
 
 
 def _rows(path: Path) -> list[list[str]]:
+    path = Path(path)
+    if not path.is_file():
+        raise _fault(f"{path}: no such file", "not-found", NO_SUCH_FILE)
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise _fault("the table of capture histories cannot be opened", "unreadable") from error
+        hint = "see whether this account may read the file"
+        raise _fault(f"{path}: the table of capture histories cannot be opened", "unreadable", hint) from error
     except UnicodeDecodeError:
         raise _fault("the file is not UTF-8 text", "bad-encoding", "save it again as CSV in UTF-8") from None
     if "\x00" in text:
@@ -283,15 +310,16 @@ def read_histories(path: Path) -> pl.DataFrame:
     """
     rows = _rows(path)
     if not rows:
-        raise _fault("the table has no rows", "no-rows")
+        raise _fault("the table has no rows", "no-rows", _SHAPE)
     header = [name.strip() for name in rows[0]]
     if len(set(header)) != len(header) or "" in header:
-        raise _fault("column names are missing or repeated", "bad-header")
+        hint = "the first row names each column, and each differently"
+        raise _fault("column names are missing or repeated", "bad-header", hint)
     if COUNT not in header:
         raise _fault("the table has no count column", "no-count", "name the column `count`, separate with commas")
     for number, row in enumerate(rows[1:], start=2):
         if len(row) != len(header):
             raise _fault(f"row {number} has another number of fields than the header", "bad-csv")
     if len(rows) == 1:
-        raise _fault("the table has no rows", "no-rows")
+        raise _fault("the table has no rows", "no-rows", _SHAPE)
     return pl.DataFrame([_column(name, [row[i] for row in rows[1:]]) for i, name in enumerate(header)])

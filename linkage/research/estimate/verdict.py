@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from linkage.errors import EstimateError
 from linkage.research.estimate.bounds import Chao, PairEstimate, Zelterman, pair_estimates
-from linkage.research.estimate.lattice import name_term, pairs, terms_from_names
+from linkage.research.estimate.lattice import name_term, pairs
 from linkage.research.estimate.loglinear import Independence
 from linkage.research.estimate.result import REASONS, Result, refused
 from linkage.research.estimate.stepwise import Stepwise
@@ -238,7 +239,13 @@ def estimate(
     """
     histories = Histories(table, ()) if isinstance(table, HistoryTable) else parse_histories(table, lists=lists)
     known = tuple((str(a), str(b)) for a, b in referrals)
-    terms_from_names(known, histories.pooled.lists)
+    here = histories.pooled.lists
+    if not all(len(set(pair)) == 2 and set(pair) <= set(here) for pair in known):
+        raise EstimateError(
+            "a referral names something other than two lists",
+            reason="unknown-list",
+            hint=f"lists of this table are: {', '.join(here)}",
+        )
     pooled = _report(histories.pooled, known, resamples, seed)
     strata = tuple(
         StratumReport(stratum.values, _report(stratum.table, known, resamples, seed)) for stratum in histories.strata

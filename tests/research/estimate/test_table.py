@@ -154,6 +154,21 @@ def test_wrongly_named_lists_are_refused(lists, reason):
     with pytest.raises(EstimateError) as caught:
         parse_histories(frame, lists=lists)
     assert caught.value.reason == reason
+    assert ("once" if lists == ["A", "A"] else "columns of only 0 and 1 are: A, B") in str(caught.value.hint)
+    assert "2013" not in str(caught.value)
+
+
+def test_whoever_names_some_of_the_lists_alone_is_told_the_others():
+    frame = pl.DataFrame({"A": [1, 0, 0], "B": [1, 1, 0], "C": [0, 0, 1], "place": ["x"] * 3, "count": [3, 2, 4]})
+    with pytest.raises(EstimateError) as caught:
+        parse_histories(frame, lists=["A", "B"])
+    assert caught.value.reason == "all-zero-row"
+    assert str(caught.value.hint).startswith("if these are lists, name them as well: C; ")
+    # A stratum that is coded 0 and 1 is what naming the lists is for.
+    assert len(parse_histories(frame.head(2), lists=["A", "B"]).strata) == 1
+    with pytest.raises(EstimateError) as caught:
+        parse_histories(frame.with_columns(A=0, B=0), lists=["A", "B", "C"])
+    assert "name them" not in str(caught.value.hint)
 
 
 def test_an_all_zero_row_without_people_is_harmless():
@@ -196,5 +211,8 @@ def test_files_that_are_no_table(tmp_path, text, encoding, reason):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(EstimateError, match="cannot be opened"):
+    with pytest.raises(EstimateError, match=r"none\.csv: no such file") as caught:
         read_histories(tmp_path / "none.csv")
+    assert caught.value.reason == "not-found" and "spelling" in str(caught.value.hint)
+    with pytest.raises(EstimateError, match="no such file"):
+        read_histories(tmp_path)
