@@ -134,14 +134,14 @@ def accuracy(
     seed
         Of the key that the records are encoded with.
     as_json
-        Print the result to stdout.
+        Print the result to stdout, and show no progress on the terminal.
     """
     from linkage.contract import load_spec
     from linkage.lab.accuracy import accuracy as measure
     from linkage.lab.labelled import READS
 
     chosen = load_spec(spec)
-    with working("reading") as progress:
+    with working("reading", quiet=as_json) as progress:
         result = measure(
             records,
             chosen,

@@ -72,9 +72,7 @@ def weigh(
     """
     if classifier == "ecm":
         return _ecm(encodings, spec, repeats, progress or (lambda _: None))
-    if progress is not None:
-        progress("comparing and weighing")
-    linked = link(encodings, spec, repeats=repeats)
+    linked = link(encodings, spec, repeats=repeats, progress=progress)
     rates = {key: (linked.quality.get(key) or {}).get("value") for key in ("precision", "recall", "f1")}
     return Weighed(
         linked.persons,

@@ -157,3 +157,29 @@ def test_test_persons_are_drawn_from_nothing_that_anybody_is_told(linkage: Run, 
     assert linkage(*words, "--out", tmp_path / "more").code == 2
     assert linkage(*words, "--out", tmp_path / "third", "--seed", "7").code == 64
     assert linkage("lab", "test-persons", "--people", "20", "--out", tmp_path / "third").code == 64
+
+
+def test_progress_is_for_a_terminal_and_never_beside_json(
+    linkage: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = ("--source-column", "file")
+    assert measure(linkage, folder, *named).err == ""  # no terminal
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    shown = measure(linkage, folder, *named).err
+    assert "reading" in shown and "measuring" in shown and "0:00:" in shown
+    told = measure(linkage, folder, *named, "--json")
+    assert told.err == "" and told.json["records"] == 500
+
+
+def test_every_step_of_a_measurement_is_told(folder: Path) -> None:
+    from linkage.contract import load_spec
+    from linkage.lab.accuracy import accuracy
+
+    told: list[str] = []
+    spec = load_spec(folder / "spec.yaml")
+    accuracy(folder / "records.csv", spec, entity_column="person", source_column="file", progress=told.append)
+    assert [word for word in told if not word.startswith("encoding source")] == [
+        "reading", "reading", "comparing", "weighing", "drawing", "measuring"
+    ]  # fmt: skip
+    assert sum(word.startswith("encoding source") for word in told) == 2
