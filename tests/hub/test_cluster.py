@@ -41,6 +41,32 @@ def test_twin_and_rule(pairs: list, sources: list[int], single: list[bool], repe
             assert len(held) == len(set(held)), "a source without repeats gives one record to a person at most"
 
 
+@settings(deadline=None)
+@given(pairs_of, st.lists(st.integers(0, 3), min_size=12, max_size=12), st.lists(st.booleans(), min_size=4, max_size=4))
+def test_sums_that_are_kept_are_those_added_up(pairs: list, sources: list[int], single: list[bool]) -> None:
+    left, right = (np.array([p[k] for p in pairs], np.int64) for k in (0, 1))
+    # Eighths: sums of them are exact in any order.
+    asked = left, right, np.array([round(8 * p[2]) / 8 for p in pairs], float), np.array(sources, np.int16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("linkage.hub.cluster._CROWD", 1)
+        for threshold in (0.3, 0.5):
+            found = cluster(*asked, np.array(single), NONE, threshold=threshold)
+            assert (found == cluster_reference(*asked, np.array(single), NONE, threshold=threshold)).all()
+
+
+def test_a_crowd_is_parted_as_the_plain_twin_parts_it() -> None:
+    rng = np.random.default_rng(0)
+    entity, source = rng.integers(0, 3, 90), rng.integers(0, 2, 90).astype(np.int16)
+    left, right = np.triu_indices(90, 1)
+    match = entity[left] == entity[right]
+    probability = np.where(match, rng.beta(4, 2, len(left)), rng.beta(1, 6, len(left)))
+    repeats = np.array([[i, j] for i in range(90) for j in range(i) if source[i] == source[j]][:3])
+    asked = left, right, probability, source, np.array([False, False]), np.sort(repeats, axis=1)
+    for threshold in (0.2, 0.5, 0.8):
+        found = cluster(*asked, threshold=threshold)
+        assert (found == cluster_reference(*asked, threshold=threshold)).all()
+
+
 def test_the_better_pair_wins_where_both_cannot_be() -> None:
     source, single = np.array([0, 1, 1], np.int16), np.array([True, True])
     found = cluster(np.array([0, 0]), np.array([1, 2]), np.array([0.6, 0.9]), source, single, NONE)
