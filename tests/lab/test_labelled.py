@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +13,7 @@ from linkage.contract import load_spec, schemas_folder
 from linkage.contract.spec import LinkageSpec
 from linkage.errors import ContractError
 from linkage.lab.labelled import TestKey, encode_labelled, read_labelled
+from linkage.steward.standardise import standardise_value
 
 BASE = load_spec("default").model_dump()
 SPEC = LinkageSpec.model_validate(
@@ -187,3 +189,19 @@ def test_every_example_spec_is_one_of_a_labelled_file() -> None:
     assert specs
     for path in specs:
         assert load_spec(path).visible_edges == 1.0, "made-up or public people: no owner refuses to seal them"
+
+
+def test_the_manual_says_how_dates_are_read() -> None:
+    manual = (schemas_folder() / "linkage" / "README.md").read_text(encoding="utf-8")
+    rows = [line.strip(" |\n").split(" | ") for line in manual.splitlines() if line.startswith("   | `")]
+    read = {words.split(":")[0]: re.findall(r"`([^`]+)`", examples) for examples, words in rows}
+    told = {words: {standardise_value("date", text) for text in examples} for words, examples in read.items()}
+    assert told == {
+        "the day": {"19980517"},
+        "the month": {"199805"},
+        "the year": {"1998"},
+        "as it stands": {"19981340"},
+        "missing": {None},
+        "not at all": {None},
+    }
+    assert min(len(examples) for words, examples in read.items() if words != "as it stands") > 1
