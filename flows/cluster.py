@@ -1,27 +1,28 @@
-"""The shards of a comparison on a Dask cluster, through Prefect's Dask task runner.
+"""The comparison on a Dask cluster, from the side of the hub's process, which holds the key and unpickles nothing.
 
-Engine and scheduler are told paths, names of shards and digests; encodings travel through the shared folder alone. A
-shard whose worker died is given to another; those that are done stay done. Needs the extra ``cluster``.
+It writes encodings and plan into the shared folder, starts :mod:`flows.compare` as a process of its own, which speaks
+to scheduler and workers, and reads what the shards yielded from the folder. That process is given paths and names of
+shards; of this one's environment only what is named here; no open file; and it is confined (:mod:`flows.confined`),
+for it has the same account. What it answers is taken for what a stranger says.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from distributed import CancelledError, Client, KilledWorker
-from distributed.scheduler import NoValidWorkerError, NoWorkerError
-from distributed.security import Security
-from prefect import flow, task
-from prefect.context import FlowRunContext
-from prefect.futures import wait
-from prefect_dask.task_runners import DaskTaskRunner
+from prefect.client.orchestration import get_client
 
-from flows.engine import QUIET, RETRIED, redacted
-from flows.shards import Comparer, examine_shard, forget, shared_comparison
+from flows.engine import answer_of
+from flows.shards import Comparer, shared_comparison
 from linkage.contract.settings import ClusterSettings
 from linkage.errors import KeyFileError, LinkError
 
@@ -29,6 +30,15 @@ __all__ = ["cluster_comparison"]
 
 PATIENCE = 60.0
 """Seconds that a comparison waits for a first worker."""
+
+_MODULE = "flows.compare"
+_GRACE = 30.0  # seconds that the other process has to end once nobody listens
+_LONGEST = 1 << 22  # bytes of an answer; ten thousand digests are less than one million
+_PASSED = (
+    "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    "DO_NOT_TRACK", "PREFECT_SERVER_ANALYTICS_ENABLED", "PREFECT_API_REQUEST_TIMEOUT", "PREFECT_LOGGING_LEVEL",
+)  # fmt: skip
+_TO_THE_HUBS_SERVER = ("PREFECT_API_AUTH_STRING", "PREFECT_API_SSL_CERT_FILE")
 
 
 @contextmanager
@@ -38,105 +48,95 @@ def cluster_comparison(settings: ClusterSettings, **options: Any) -> Iterator[Co
     Parameters
     ----------
     settings
-        The scheduler, the shared folder, and the certificates.
+        The scheduler, the shared folder, the certificates, and the cluster's Prefect server.
     options
         To :func:`flows.shards.shared_comparison`.
 
     Raises
     ------
     LinkError
-        ``busy``; from the comparer ``no-cluster``, ``workers-died``, or what an examination raises.
+        ``missing-package`` or ``busy``.
+    LinkageError
+        From the comparer ``no-cluster``, ``workers-died``, or what an examination raises.
     KeyFileError
         ``too-open``: others can read the key of the certificate.
     """
-    security = _security(settings)
-    runner = DaskTaskRunner(
-        address=settings.scheduler, client_kwargs={} if security is None else {"security": security}
-    )
-    compared = compare_shards.with_options(task_runner=runner)
+    if any(importlib.util.find_spec(package) is None for package in ("distributed", "prefect_dask")):
+        raise LinkError(
+            "the settings name a cluster, and the packages for one are not installed",
+            reason="missing-package",
+            hint="in the project's folder: pip install '.[cluster]'",
+        )
+    files = _certificates(settings)
 
-    def examine_all(folder: str, names: Any) -> list[str]:
-        digests: list[str] = compared(folder, list(names))
-        return digests
+    def examine_all(folder: str, names: Sequence[str]) -> list[str]:
+        asked = {
+            "scheduler": settings.scheduler,
+            "certificates": files,
+            "folder": folder,
+            "names": list(names),
+            "patience": PATIENCE,
+        }
+        answer = _ask(_MODULE, asked, list((files or {}).values()), settings.server)
+        digests = answer.get("digests")
+        if not isinstance(digests, list) or len(digests) != len(names):
+            raise LinkError(f"{_MODULE} gave no answer that can be read", reason="no-answer")
+        return [str(digest) for digest in digests]
 
     with shared_comparison(settings.shared_folder, examine_all, shards=settings.shards, **options) as comparer:
         yield comparer
 
 
-@task(name="examine", **RETRIED)
-@redacted
-def examine_on_worker(folder: str, name: str) -> str:
-    """Examine one shard; return the digest of what it yielded."""
-    return examine_shard(folder, name)
+def _ask(module: str, asked: dict[str, Any], files: Sequence[str], server: str | None) -> dict[str, Any]:
+    """Run a module in a confined process of its own: JSON in, JSON out; it can read the files named.
 
-
-@flow(name="compare", **QUIET)
-@redacted
-def compare_shards(folder: str, names: list[str]) -> list[str]:
-    """Have shards of a comparison examined by the workers.
-
-    Parameters
-    ----------
-    folder
-        Path of the comparison's folder.
-    names
-        The shards, named by kind, first and last.
+    Its end is ours: it ends when its stdin does. In a session of its own no terminal can be written to as if by hand.
     """
-    _require_workers()
-    futures = [examine_on_worker.submit(folder, name) for name in names]
+    with TemporaryDirectory(prefix="linkage-", ignore_cleanup_errors=True) as scratch:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.confined", module, scratch, *files],
+            env=_environment(scratch, server),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert process.stdin is not None and process.stdout is not None  # noqa: S101 - for the types
+        try:
+            with suppress(BrokenPipeError):
+                process.stdin.write(json.dumps(asked).encode() + b"\n")
+                process.stdin.flush()
+            out = process.stdout.read(_LONGEST)
+        finally:
+            for pipe in (process.stdin, process.stdout):
+                with suppress(BrokenPipeError):
+                    pipe.close()
+            _end(process)
+    return answer_of(module, process.returncode, out)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
     try:
-        wait(futures)  # all of them: while one is examined, the folder must stay
-        return [future.result() for future in futures]
-    except KilledWorker:
-        raise LinkError(
-            "workers died on the same shard again and again",
-            reason="workers-died",
-            hint="mostly they had too little memory: see how much a worker needs in deploy/README.md",
-        ) from None
-    except RuntimeError:  # of the engine itself: the task's own errors are others
-        raise LinkError(
-            "the engine could not run a shard on a worker",
-            reason="no-engine",
-            hint="do the workers reach the Prefect server under the hub's own PREFECT_API_URL?",
-        ) from None
-    except (CancelledError, NoValidWorkerError, NoWorkerError):
-        raise LinkError(
-            "the cluster let go of the comparison",
-            reason="no-cluster",
-            hint="the scheduler was restarted or lost, or all workers are gone: run again when they are back",
-        ) from None
-    finally:
-        with suppress(Exception):  # that a worker cannot be asked, or is no more, changes no result
-            _client().run(forget, on_error="ignore")
+        process.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
-def _require_workers() -> None:
-    """See that there is a scheduler with a worker: without one the run would wait for ever."""
-    try:
-        _client().wait_for_workers(1, timeout=PATIENCE)
-    except TimeoutError:
-        raise LinkError(
-            "the cluster has no worker",
-            reason="no-cluster",
-            hint="start the workers; their logs say why they are not there",
-        ) from None
-    except OSError:
-        raise LinkError(
-            "the scheduler of the cluster cannot be reached",
-            reason="no-cluster",
-            hint="is it running, and do scheduler and settings name the same authority (ca_file)?",
-        ) from None
+def _environment(scratch: str, server: str | None) -> dict[str, str]:
+    """Return what the other process has for an environment: nothing secret but, without a server, the hub's password.
+
+    Its home is the scratch folder: what Prefect and compiled kernels keep in the account's own is run by the hub.
+    """
+    passed = [*_PASSED, *(_TO_THE_HUBS_SERVER if server is None else ())]
+    kept = {name: value for name, value in os.environ.items() if name in passed or name.startswith("DASK_")}
+    if server is None:
+        with get_client(sync_client=True) as client:
+            server = str(client.api_url).rstrip("/")
+    home = {name: scratch for name in ("HOME", "TMPDIR", "PREFECT_HOME", "NUMBA_CACHE_DIR")}
+    return {**kept, **home, "PREFECT_API_URL": server, "PREFECT_SERVER_EPHEMERAL_ENABLED": "false"}
 
 
-def _client() -> Client:
-    """Return the running flow's connection to the scheduler."""
-    context = FlowRunContext.get()
-    if context is None or not isinstance(context.task_runner, DaskTaskRunner):
-        raise LinkError("shards are examined by a cluster within its flow alone", reason="no-cluster")
-    return context.task_runner.client
-
-
-def _security(settings: ClusterSettings) -> Security | None:
+def _certificates(settings: ClusterSettings) -> dict[str, str] | None:
     """Return the certificates; the settings have none only where the scheduler is on this very host."""
     if settings.key_file is None:
         return None
@@ -146,9 +146,9 @@ def _security(settings: ClusterSettings) -> Security | None:
             reason="too-open",
             hint="take the rights of group and others away (chmod 600), and make a new certificate",
         )
-    return Security(
-        tls_ca_file=str(settings.ca_file),
-        tls_client_cert=str(settings.cert_file),
-        tls_client_key=str(settings.key_file),
-        require_encryption=True,
-    )
+    named = {
+        "tls_ca_file": settings.ca_file,
+        "tls_client_cert": settings.cert_file,
+        "tls_client_key": settings.key_file,
+    }
+    return {name: str(Path(path).absolute()) for name, path in named.items() if path is not None}

@@ -23,7 +23,7 @@ from linkage.cli.console import file_access, guard, internal_error, print_json, 
 from linkage.contract import Settings, find_settings, load_settings
 from linkage.errors import LinkageError
 
-__all__ = ["ONCE", "QUIET", "RETRIED", "in_own_process", "redacted", "run_main", "site_settings"]
+__all__ = ["ONCE", "QUIET", "RETRIED", "answer_of", "in_own_process", "redacted", "run_main", "site_settings"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -99,21 +99,33 @@ def in_own_process(module: str, *arguments: str) -> dict[str, Any]:
         stdout=subprocess.PIPE,
         check=False,
     )
+    return answer_of(module, done.returncode, done.stdout)
+
+
+def answer_of(module: str, code: int, out: bytes) -> dict[str, Any]:
+    """Return the JSON that another process wrote, which ran a module and ended with a code.
+
+    Raises
+    ------
+    LinkageError
+        What the other process tells.
+    """
     try:
-        content = json.loads(done.stdout)
+        content = json.loads(out)
     except ValueError:
         content = None
-    if not isinstance(content, dict) or (done.returncode and "error" not in content):
-        content = {"error": f"{module} ended with code {done.returncode}", "reason": "process-ended"}
-    if done.returncode == 0 and "error" not in content:
+    if not isinstance(content, dict) or (code and "error" not in content):
+        content = {"error": f"{module} ended with code {code}", "reason": "process-ended"}
+    if code == 0 and "error" not in content:
         return content
+    hint, problems = content.get("hint"), content.get("problems")
     error = LinkageError(
-        content["error"],
-        reason=content.get("reason", "error"),
-        hint=content.get("hint"),
-        problems=content.get("problems", ()),
+        str(content["error"]),
+        reason=str(content.get("reason", "error")),
+        hint=None if hint is None else str(hint),
+        problems=[str(problem) for problem in problems] if isinstance(problems, list) else (),
     )
-    error.exit_code = done.returncode or 1
+    error.exit_code = code or 1
     raise error
 
 

@@ -16,11 +16,12 @@ from typing import Any
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
+from flows.cluster import cluster_comparison
 from flows.engine import ONCE, QUIET, RETRIED, redacted, run_main, site_settings
-from flows.shards import Comparer
+from flows.shards import Comparer, sweep
 from linkage.cli.console import say
 from linkage.contract import Settings
-from linkage.errors import LinkError
+from linkage.errors import LinkageError
 from linkage.exchange.site import current_day, open_hub, require_month
 from linkage.hub.intake import inbox_batches
 from linkage.hub.site import run_site, take_in_site
@@ -59,14 +60,6 @@ def _comparer(settings: Settings) -> Iterator[Comparer | None]:
     if settings.hub is None or settings.hub.cluster is None:
         yield None
         return
-    try:
-        from flows.cluster import cluster_comparison
-    except ModuleNotFoundError:
-        raise LinkError(
-            "the settings name a cluster, and the packages for one are not installed",
-            reason="missing-package",
-            hint="in the project's folder: pip install '.[cluster]'",
-        ) from None
     with cluster_comparison(settings.hub.cluster) as comparer:
         yield comparer
 
@@ -82,8 +75,13 @@ def hub(month: str | None = None, settings: str | None = None) -> dict[str, Any]
     settings
         Path of the site's settings file; linkage.toml by default.
     """
-    taken = take_in_batches(settings)
-    linked = link_batches(require_month(month), settings)
+    try:
+        month = require_month(month)
+        taken = take_in_batches(settings)
+        linked = link_batches(month, settings)
+    except BaseException:
+        _sweep_shared(settings)
+        raise
     rows = [
         {"what": f"records taken in from {source}", "value": str(taken.get(source, "-"))}
         for source in linked["sources"]
@@ -92,6 +90,16 @@ def hub(month: str | None = None, settings: str | None = None) -> dict[str, Any]
     rows += [{"what": "warning", "value": sentence} for sentence in linked["warnings"]]
     create_table_artifact(rows, key="hub", description=f"run {linked['run_id']}")
     return linked
+
+
+def _sweep_shared(settings: str | None) -> None:
+    """Take away what a killed run left in the shared folder: this one ended before it came to it, or has done so."""
+    try:
+        read = site_settings(settings)
+        if read.hub is not None and read.hub.cluster is not None:
+            sweep(read.hub.cluster.shared_folder)
+    except (LinkageError, OSError):  # why the run ended is what is to be told
+        say("warning: the cluster's shared folder could not be swept; try: python -m flows.sweep")
 
 
 def _rate(rate: dict[str, float] | None) -> str:

@@ -12,7 +12,8 @@
           <kind>-<first>-<last>.npz         what a shard yielded; a shard with it is done
 
 Nothing here knows who examines the shards: any function that calls :func:`examine_shard` for each, somewhere, will do.
-A run that was killed finds at its next start what was done and examines the rest.
+A run that was killed finds at its next start what was done and examines the rest; its plan it makes anew, and what a
+shard yielded is looked at before it is used, for whoever examines can write here.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import re
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -34,16 +35,18 @@ import polars as pl
 from numpy.typing import NDArray
 
 from linkage import __version__
+from linkage.cli.console import say
 from linkage.errors import LinkError
 from linkage.exchange import atomic_write, file_digest
 from linkage.exchange.keyfile import make_private_folder
 from linkage.hub.block import BUDGET, RECALL
-from linkage.hub.compare import Candidates, examine, gather, plan_comparison
+from linkage.hub.compare import LEVELS, Candidates, examine, gather, plan_comparison
 from linkage.hub.encoded import Encoded, memory_lines
+from linkage.hub.kernels import MISSING
 from linkage.hub.plan import Found, Plan, Shard, deal, load_found, load_plan, save_found, save_plan
 from linkage.hub.state import StateFolder
 
-__all__ = ["SHARDS", "Comparer", "Examiner", "examine_shard", "forget", "shared_comparison"]
+__all__ = ["SHARDS", "Comparer", "Examiner", "examine_shard", "forget", "shared_comparison", "sweep"]
 
 Comparer = Callable[[Encoded, int], Candidates]
 """What :func:`linkage.hub.link.link` has the records compared by."""
@@ -70,7 +73,7 @@ def shared_comparison(
 ) -> Iterator[Comparer]:
     """Give a comparer that has the shards examined by others, through a shared folder.
 
-    What it wrote is removed at the end, whatever that is; what a killed run left there is used or removed.
+    At the end, whatever that is, the folder is swept; what a killed run left there is used before, or removed.
 
     Parameters
     ----------
@@ -100,21 +103,42 @@ def shared_comparison(
         digest = _digest_rows(encoded)
         place = root / digest
         made.add(place)
-        for left in [path for path in root.iterdir() if _FOLDER.fullmatch(path.name) and path not in made]:
-            _remove(left)
+        _sweep(root, keep=made)
         _write_rows(encoded, place)
         number = max(shards, 1 + len(encoded.record) // _PART)
         asked = [encoded.known, np.array([seed, number]), np.array([budget, recall])]
         target = place / _digest(digest, *asked)
-        plan = _planned(encoded, target, seed=seed, budget=budget, recall=recall)
-        return gather(encoded, plan, _findings(target, deal(encoded, plan, number), examiner))
+        plan = plan_comparison(encoded, seed=seed, budget=budget, recall=recall)
+        _write_plan(encoded, plan, target)
+        return gather(encoded, plan, _findings(encoded, plan, target, deal(encoded, plan, number), examiner))
 
     with StateFolder(root).locked():
         try:
             yield compare
-        finally:
-            for place in made:
-                _remove(place)
+        except BaseException:
+            try:
+                _sweep(root)
+            except OSError:  # why the run ended is what is to be told
+                say(f"warning: encodings are left in {root}; take them away with: python -m flows.sweep")
+            raise
+        _sweep(root)
+
+
+def sweep(folder: Path) -> int:
+    """Remove what a killed run left in a shared folder; return the number of folders.
+
+    Raises
+    ------
+    LinkError
+        ``busy``: a run uses it.
+    OSError
+        Something cannot be removed.
+    """
+    root = Path(folder).absolute()
+    if not root.is_dir():
+        return 0
+    with StateFolder(root).locked():
+        return _sweep(root)
 
 
 def examine_shard(folder: str, name: str) -> str:
@@ -160,47 +184,79 @@ def forget() -> None:
 # --- the hub's side
 
 
-def _findings(target: Path, shards: list[Shard], examiner: Examiner) -> list[Found]:
+def _findings(encoded: Encoded, plan: Plan, target: Path, shards: list[Shard], examiner: Examiner) -> list[Found]:
     """Have all shards examined that are not done, and read what they yielded."""
-    paths = {name: target / f"{name}.npz" for name in (f"{s.kind}-{s.first}-{s.last}" for s in shards)}
-    founds = {name: found for name, path in paths.items() if (found := _done(path)) is not None}
-    names = [name for name in paths if name not in founds]
+    named = {f"{shard.kind}-{shard.first}-{shard.last}": shard for shard in shards}
+    founds: dict[str, Found] = {}
+    for name, shard in named.items():
+        path = target / f"{name}.npz"
+        if path.is_file():
+            try:
+                founds[name] = _read_found(path, encoded, plan, shard)
+            except LinkError:  # cut off, or not of this program: the shard is examined anew
+                path.unlink()
+    names = [name for name in named if name not in founds]
     digests = examiner(str(target), names) if names else []
     for name, digest in zip(names, digests, strict=True):
-        if file_digest(paths[name]) != digest:
-            raise LinkError(
-                f"{paths[name]}: not what its worker wrote",
-                reason="damaged",
-                hint="start the run again; if this comes back, look at the shared storage",
-            )
-        founds[name] = load_found(paths[name])
+        path = target / f"{name}.npz"
+        if file_digest(path) != digest:
+            raise _damaged(path)
+        founds[name] = _read_found(path, encoded, plan, named[name])
     return list(founds.values())
 
 
-def _done(path: Path) -> Found | None:
-    """Return what an earlier run found; a file that cannot be read is taken away, and the shard is examined anew."""
-    if not path.is_file():
-        return None
+def _read_found(path: Path, encoded: Encoded, plan: Plan, shard: Shard) -> Found:
+    """Read what a shard yielded, and see that it is such: compiled code takes its numbers for places in memory."""
     try:
-        return load_found(path)
+        found = load_found(path)
     except LinkError:
-        path.unlink()
-        return None
+        raise
+    except Exception:  # an archive can be broken in many ways
+        raise _damaged(path) from None
+    pairs, filters, rows = len(found.left), encoded.classes.shape[1], len(encoded.record)
+    span = shard.last - shard.first
+    by_row, by_key = span * (shard.kind == "rows"), span * (shard.kind == "keys")
+    shapes = {
+        "left": (np.int32, (pairs,)),
+        "right": (np.int32, (pairs,)),
+        "levels": (np.uint8, (pairs, filters)),
+        "strata": (np.uint8, (pairs, filters)),
+        "parted": (np.uint8, (pairs,)),
+        "counts": (np.uint16, (by_row, filters, LEVELS)),
+        "skipped": (np.float64, (by_key,)),
+        "scored": (np.float64, (by_key,)),
+    }
+    arrays = {name: getattr(found, name) for name in shapes}
+    whole = (found.kind, found.first, found.last) == (shard.kind, shard.first, shard.last) and all(
+        isinstance(arrays[name], np.ndarray) and (arrays[name].dtype, arrays[name].shape) == (np.dtype(kind), shape)
+        for name, (kind, shape) in shapes.items()
+    )
+    if not (
+        whole
+        and all(((0 <= side) & (side < rows)).all() for side in (found.left, found.right))
+        and ((found.levels < LEVELS) | (found.levels == MISSING)).all()
+        and ((found.strata < plan.level_of.shape[1]) | (found.strata == MISSING)).all()
+        and ((found.levels == MISSING) == (found.strata == MISSING)).all()
+        and all((np.isfinite(count) & (count >= 0)).all() for count in (found.skipped, found.scored))
+    ):
+        raise _damaged(path)
+    return found
 
 
-def _planned(encoded: Encoded, target: Path, *, seed: int, budget: float, recall: float) -> Plan:
-    """Return the plan that is in the comparison's folder, or make it; it is written last."""
-    if (target / PLAN).is_file():
-        try:
-            return load_plan(target / PLAN)
-        except LinkError:
-            (target / PLAN).unlink()
-    plan = plan_comparison(encoded, seed=seed, budget=budget, recall=recall)
+def _damaged(path: Path) -> LinkError:
+    return LinkError(
+        f"{path}: not what its worker wrote",
+        reason="damaged",
+        hint="start the run again; if this comes back, look at the shared storage and at the workers",
+    )
+
+
+def _write_plan(encoded: Encoded, plan: Plan, target: Path) -> None:
+    """Write what workers need of one comparison, in place of what a killed run left; the plan last."""
     make_private_folder(target)
     with atomic_write(target / KNOWN, private=True) as temporary, temporary.open("wb") as file:
         np.save(file, encoded.known, allow_pickle=False)
     save_plan(plan, target / PLAN)
-    return plan
 
 
 def _write_rows(encoded: Encoded, place: Path) -> None:
@@ -234,13 +290,28 @@ def _part(place: Path, number: int) -> Path:
     return place / f"rows-{number:05d}.parquet"
 
 
+def _sweep(root: Path, keep: Collection[Path] = ()) -> int:
+    """Take away all that a comparison writes, but what is to be kept; what cannot be is told after the rest is gone."""
+    left = [path for path in root.iterdir() if _FOLDER.fullmatch(path.name) and path not in keep]
+    failed: OSError | None = None
+    for path in left:
+        try:
+            _remove(path)
+        except OSError as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed
+    return len(left)
+
+
 def _remove(place: Path) -> None:
     """Take a folder away: at once for those who look for it, then file by file."""
-    if not place.exists():
-        return
     going = place if place.name.startswith(".") else place.with_name(f".{place.name}.{secrets.token_hex(6)}")
     place.rename(going)
-    shutil.rmtree(going)
+    if going.is_symlink():
+        going.unlink()
+    else:
+        shutil.rmtree(going)
 
 
 def _digest_rows(encoded: Encoded) -> str:

@@ -52,13 +52,16 @@ class StewardSettings(_Strict):
     outbox: SitePath
 
 
-_SCHEDULER = re.compile(r"(?P<way>tcp|tls)://(?P<host>\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}")
+_HOST = r"(?P<host>\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)"
+_SCHEDULER = re.compile(rf"(?P<way>tcp|tls)://{_HOST}:\d{{1,5}}")
+_SERVER = re.compile(rf"(?P<way>https?)://{_HOST}(:\d{{1,5}})?/api")
 
 
 class ClusterSettings(_Strict):
-    """A cluster that compares for the hub: its scheduler, the folder that all its hosts share, the certificates.
+    """A cluster that compares for the hub: its scheduler, shared folder, certificates, and Prefect server.
 
-    Beyond this host a scheduler is spoken to under TLS alone: whoever reaches it can run programs on its workers.
+    Beyond this host a scheduler is spoken to under TLS alone: whoever reaches it can run programs on its workers. And
+    its workers have a Prefect server of their own: whoever reaches the hub's can have the hub run a program.
     """
 
     scheduler: str
@@ -67,6 +70,18 @@ class ClusterSettings(_Strict):
     ca_file: SitePath | None = None
     cert_file: SitePath | None = None
     key_file: SitePath | None = None
+    server: str | None = None
+
+    @model_validator(mode="after")
+    def _own_server(self) -> Self:
+        if self.server is None:
+            if self.scheduler.startswith("tls://"):
+                raise ValueError(".server: a cluster has a Prefect server of its own: http://127.0.0.1:4201/api")
+            return self
+        found = _SERVER.fullmatch(self.server)
+        if found is None or (found["way"] == "http" and not _is_loopback(found["host"])):
+            raise ValueError(".server: should be http://127.0.0.1:port/api, or https://host/api")
+        return self
 
     @model_validator(mode="after")
     def _under_tls(self) -> Self:

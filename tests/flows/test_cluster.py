@@ -33,12 +33,13 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows import cluster, shards
+from flows import compare as comparing
 from flows.engine import ONCE, _is_file_access, redacted
 from flows.shards import examine_shard, forget, shared_comparison
 from linkage.contract import load_spec
 from linkage.contract.settings import ClusterSettings
 from linkage.contract.spec import LinkageSpec
-from linkage.errors import KeyFileError, LinkError
+from linkage.errors import KeyFileError, LinkageError, LinkError
 from linkage.hub.compare import Candidates, compare
 from linkage.hub.encoded import Encoded, stack
 from linkage.hub.link import Linked, link
@@ -312,7 +313,7 @@ def test_a_worker_takes_names_of_shards_alone(name: str, tmp_path: Path) -> None
 
 
 def test_tasks_and_flow_take_text_and_keep_nothing() -> None:
-    examined, compared = cluster.examine_on_worker, cluster.compare_shards
+    examined, compared = comparing.examine_on_worker, comparing.compare_shards
     assert [entry.annotation for entry in inspect.signature(examined.fn, eval_str=True).parameters.values()] == [
         str
     ] * 2
@@ -369,7 +370,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         url = get_current_settings().server.database.connection_url
         assert url is not None
         settings = ClusterSettings.model_validate(
-            {"scheduler": local.scheduler_address, "shared_folder": folder / "shared", "shards": 6, **files}
+            {
+                "scheduler": local.scheduler_address,
+                "shared_folder": folder / "shared",
+                "shards": 6,
+                "server": get_current_settings().api.url,
+                **files,
+            }
         )
         yield Running(settings, Path(url.get_secret_value().partition("///")[2]), client)
 
@@ -462,7 +469,7 @@ class TestOnCluster:
             _change(place / "design.npz")
 
         monkeypatch.setattr(shards, "_write_rows", wrong)
-        with pytest.raises(LinkError) as error, cluster.cluster_comparison(running.settings) as comparer:
+        with pytest.raises(LinkageError) as error, cluster.cluster_comparison(running.settings) as comparer:
             comparer(_stacked(PLAIN, 100, 300), 0)
         assert error.value.reason == "version-differs"
         assert [path.name for path in running.settings.shared_folder.iterdir()] == ["lock"]
@@ -471,7 +478,7 @@ class TestOnCluster:
         self, running: Running, tmp_path: Path
     ) -> None:
         settings = running.settings.model_copy(update=_certificates(tmp_path))
-        with pytest.raises(LinkError) as error, cluster.cluster_comparison(settings) as comparer:
+        with pytest.raises(LinkageError) as error, cluster.cluster_comparison(settings) as comparer:
             comparer(_stacked(PLAIN, 100, 300), 0)
         assert (error.value.reason, error.value.message) == (
             "no-cluster",
@@ -482,7 +489,7 @@ class TestOnCluster:
         monkeypatch.setattr(cluster, "PATIENCE", 0.5)
         with LocalCluster(n_workers=0, processes=False, protocol="tcp://", dashboard_address="127.0.0.1:0") as empty:
             content = {"scheduler": empty.scheduler_address, "shared_folder": running.settings.shared_folder}
-            with pytest.raises(LinkError) as error:
+            with pytest.raises(LinkageError) as error:
                 with cluster.cluster_comparison(ClusterSettings.model_validate(content)) as comparer:
                     comparer(_stacked(PLAIN, 100, 300), 0)
         assert (error.value.reason, error.value.message) == ("no-cluster", "the cluster has no worker")
@@ -502,7 +509,7 @@ class TestOnCluster:
         assert asked
         for (text,) in asked:
             parameters = json.loads(text)
-            assert sorted(parameters) == ["folder", "names"]
+            assert sorted(parameters) == ["folder", "names", "patience"]
             assert parameters["folder"].startswith(str(running.settings.shared_folder))
             assert all(shards._SHARD.fullmatch(name) for name in parameters["names"])
         assert "a00000000" not in content and "b00000000" not in content
