@@ -105,7 +105,7 @@ def _require_made_for(path: Path, frame: pl.DataFrame, wanted: Mapping[str, str]
     """Refuse a file of which a row says that it was made for another."""
     hints = {
         "project": "have test persons drawn for this project: linkage lab test-persons --project",
-        "epoch": "have some drawn for this epoch, or take the file as it was before a spreadsheet program saved it",
+        "epoch": "have test persons drawn for this epoch; or has a spreadsheet program rewritten the file?",
         "source": f"an agency plants its own file and no other's: test-persons-{wanted['source']}.csv",
     }
     for name in MADE_FOR:
