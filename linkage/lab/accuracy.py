@@ -100,7 +100,9 @@ def accuracy(
         raise ContractError(
             "a source said to have repeats is not in the file",
             reason="unknown-source",
-            hint="name the column of sources with --source-column, and one of its entries with --repeats",
+            hint="name the column of sources and one of its entries"
+            if source_column is None
+            else "name an entry of the column of sources, letter for letter",
         )
     within = frozenset(names) if len(names) == 1 else repeats
     started = time.perf_counter()
