@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import get_num_threads
 from numpy.typing import NDArray
 
-from linkage.hub.sampling import Model, sample
+from linkage.hub.sampling import sample
+from linkage.hub.weights import Model
 
-__all__ = ["Chains", "convergence", "first_of", "run_chains", "warm"]
+__all__ = ["CONVERGED", "Chains", "convergence", "first_of", "run_chains", "warm"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -20,8 +22,13 @@ Ints = NDArray[np.int64]
 _CHAINS = 2
 _WARM_SWEEPS = 8  # sweeps between two estimates of the expected numbers of persons; the second half is observed
 _WARM_UP, _SWEEPS = 16, 80  # sweeps before and while a chain is observed
-_APART = 1.05  # split R-hat above which chains are not taken to agree
-_LONGEST = 4  # times as long as at first that chains may be observed until they agree
+_APART = 1.05  # split R-hat above which chains are gone on with
+_LONGEST = 8  # times as long as at first that chains may be observed until they agree
+_WATCHED = 64  # sets of lists, those of most persons, that are watched
+_ROUNDING = 0.25  # variance of a count that is known to half a person: chains that differ by less do not disagree
+
+CONVERGED = 1.1
+"""Split R-hat up to which chains that went on for as long as is worth it are taken to be of one distribution."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +43,19 @@ class Chains:
     label
         int32, shape (draws, records): the first record of each record's person, draws from all chains.
     diagnostics
-        ``r_hat`` and ``effective_draws``, see :func:`convergence`.
+        ``r_hat``, see :func:`convergence`; ``effective_draws``, how many independent draws those that are kept are
+        worth; ``sweeps`` observed in each chain; ``converged``.
     """
 
     pairs: Floats
     label: NDArray[np.int32]
-    diagnostics: dict[str, float | None]
+    diagnostics: dict[str, Any]
 
 
 def warm(model: Model, active: NDArray[np.bool_], label: Ints, seed: int) -> tuple[Ints, Floats]:
     """Go on with one chain for a while; return its state and the mean number of persons by lists."""
     half = _WARM_SWEEPS // 2
-    kept, _, lists, _ = sample(model, active, label, half, half, half, seed)
+    kept, _, lists, _ = sample(model, active, label, half, half, half, np.zeros(0, np.int64), seed)
     return kept[-1].astype(np.int64), lists
 
 
@@ -68,23 +76,19 @@ def run_chains(model: Model, active: NDArray[np.bool_], starts: Sequence[Ints], 
     Returns
     -------
     Chains
-        Chains that did not agree are gone on with, twice as long each time; what came before is left out.
+        Chains that do not agree, or whose draws would hang together, are gone on with, twice as long each time and up
+        to a bound; what came before is left out. Draws are as many sweeps apart as the chains are long, so that longer
+        chains make them nearly independent.
     """
     each = -(-draws // _CHAINS)
     states = [starts[chain % len(starts)] for chain in range(_CHAINS)]
+    watch = np.argsort(-model.person, kind="stable")[:_WATCHED]
     sweeps, most = max(_SWEEPS, each), _LONGEST * max(_SWEEPS, each)
     warm_up = _WARM_UP
     while True:
-        keep = sweeps // each
-        with ThreadPoolExecutor(min(_CHAINS, get_num_threads())) as pool:
-            tasks = [
-                pool.submit(sample, model, active, state, warm_up, sweeps, keep, _seed(seed, sweeps, chain))
-                for chain, state in enumerate(states)
-            ]
-            found = [task.result() for task in tasks]
-        diagnostics = convergence(np.array([links for _, links, _, _ in found]))
-        agreed = diagnostics["r_hat"] is not None and diagnostics["r_hat"] <= _APART
-        if agreed or 2 * sweeps > most:
+        found = _observe(model, active, states, (warm_up, sweeps, sweeps // each), watch, seed)
+        r_hat, effective = convergence(np.array([traces for _, traces, _, _ in found]))
+        if (r_hat <= _APART and effective >= draws) or 2 * sweeps > most:
             break
         states = [kept[-1].astype(np.int64) for kept, _, _, _ in found]
         sweeps, warm_up = 2 * sweeps, 0
@@ -92,7 +96,29 @@ def run_chains(model: Model, active: NDArray[np.bool_], starts: Sequence[Ints], 
     for draw in label:
         draw[:] = first_of(draw)
     pairs = np.add.reduce([pairs for _, _, _, pairs in found]) / (len(found) * sweeps)
+    diagnostics = {
+        "r_hat": round(r_hat, 4),
+        "effective_draws": round(float(min(effective, draws)), 1),
+        "sweeps": sweeps,
+        "converged": r_hat <= CONVERGED,
+    }
     return Chains(pairs, label, diagnostics)
+
+
+def _observe(
+    model: Model,
+    active: NDArray[np.bool_],
+    states: Sequence[Ints],
+    length: tuple[int, int, int],
+    watch: Ints,
+    seed: int,
+) -> list[tuple[NDArray[np.int32], Floats, Floats, NDArray[np.int32]]]:
+    with ThreadPoolExecutor(min(_CHAINS, get_num_threads())) as pool:
+        tasks = [
+            pool.submit(sample, model, active, state, *length, watch, _seed(seed, length[1], chain))
+            for chain, state in enumerate(states)
+        ]
+        return [task.result() for task in tasks]
 
 
 def _seed(*numbers: int) -> int:
@@ -106,35 +132,41 @@ def first_of(label: NDArray[np.int32]) -> NDArray[np.int32]:
     return first[label]
 
 
-def convergence(links: Floats) -> dict[str, float | None]:
-    """Return split R-hat and effective sample size of a number that chains are observed by.
+def convergence(traces: Floats) -> tuple[float, float]:
+    """Return split R-hat and effective sample size of the numbers that chains are observed by.
 
     Parameters
     ----------
-    links
-        float64, shape (chains, sweeps): pairs of records that are one person after each sweep.
+    traces
+        float64, shape (chains, numbers, sweeps): counts after each sweep (:func:`linkage.hub.sampling.sample`).
 
     Returns
     -------
-    dict
-        ``r_hat``, next to 1 where chains agree, None where they stand still apart; ``effective_draws``
-        (Gelman et al. 2013, section 11.4-5).
+    r_hat : float
+        Of the number about which the chains agree the least, next to 1 where they agree. To all variances that of a
+        count known to half a person is added: chains that stand still next to each other do not disagree.
+    effective : float
+        Of the number that moves the slowest, of those that move (Gelman et al. 2013, section 11.4-5).
     """
-    half = links.shape[1] // 2
-    chains = np.concatenate([links[:, :half], links[:, half : 2 * half]])
-    within = float(chains.var(axis=1, ddof=1).mean())
-    between = float(chains.mean(axis=1).var(ddof=1))
-    total = within * (half - 1) / half + between
-    if total <= 0:
-        return {"r_hat": 1.0, "effective_draws": float(chains.size)}
-    if within <= 0:
-        return {"r_hat": None, "effective_draws": float(len(links))}
+    half = traces.shape[2] // 2
+    chains = np.concatenate([traces[:, :, :half], traces[:, :, half : 2 * half]])
+    within = chains.var(axis=2, ddof=1).mean(axis=0)
+    total = within * (half - 1) / half + chains.mean(axis=2).var(axis=0, ddof=1)
+    r_hat = np.sqrt((total + _ROUNDING) / (within + _ROUNDING)).max()
+    size = float(len(chains) * half)
+    sizes = [
+        size / (1 + 2 * _correlation(chains[:, number], total[number])) for number in np.flatnonzero(total > _ROUNDING)
+    ]
+    return max(1.0, float(r_hat)), float(min([size, *sizes]))
+
+
+def _correlation(chains: Floats, total: float) -> float:
+    """Add up the correlations of a number with itself some sweeps later, up to where they fade."""
     correlation = 0.0
-    for lag in range(1, half):
+    for lag in range(1, chains.shape[1]):
         gap = chains[:, lag:] - chains[:, :-lag]
         at_lag = 1 - float((gap**2).mean()) / (2 * total)
         if at_lag < 0.05:
             break
         correlation += at_lag
-    effective = chains.size / (1 + 2 * correlation)
-    return {"r_hat": round(float(np.sqrt(total / within)), 4), "effective_draws": round(effective, 1)}
+    return correlation

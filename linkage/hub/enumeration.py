@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from linkage.hub.sampling import fast, find, set_weight
+from linkage.hub.weights import fast, find, set_weight
 
 __all__ = ["MOST", "enumerate_components", "enumerate_reference"]
 
@@ -114,7 +114,7 @@ def enumerate_components(model, records, bounds, draws, seed, pairs):  # type: i
 
     Parameters
     ----------
-    model : linkage.hub.sampling.Model
+    model : linkage.hub.weights.Model
     records, bounds : records of component c are ``records[bounds[c] : bounds[c + 1]]``, ascending, at most :data:`MOST`
     draws : partitions to draw
     seed : of the draws

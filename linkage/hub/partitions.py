@@ -9,7 +9,7 @@ and a partition with the product over its persons. The expected numbers are lear
 (expectation-maximisation), so that a record whose like nearly always has a partner is harder left alone, and
 two sources that share nobody do not link by chance. The match weights within a person of many records repeat each
 other's evidence: of k records only k - 1 pairs are independent. Those of the heaviest spanning tree count in full; the
-others only as far as they contradict, and 2/k of that (:func:`linkage.hub.sampling.set_weight`).
+others only as far as they contradict, and 2/k of that (:func:`linkage.hub.weights.set_weight`).
 
 Components of few records are summed exactly (:mod:`linkage.hub.enumeration`), larger ones sampled in several chains
 (:mod:`linkage.hub.sampling`, :mod:`linkage.hub.chains`), with diagnostics.
@@ -29,8 +29,9 @@ from scipy.sparse.csgraph import connected_components
 
 from linkage.errors import LinkError
 from linkage.hub.chains import run_chains, warm
+from linkage.hub.cluster import THRESHOLD, cluster
 from linkage.hub.enumeration import MOST, enumerate_components
-from linkage.hub.sampling import Model
+from linkage.hub.weights import Model
 
 __all__ = ["DRAWS", "MOST_SOURCES", "Draws", "Posterior", "Question", "posterior"]
 
@@ -42,6 +43,7 @@ MOST_SOURCES = 16
 """Lists whose sets are all counted."""
 
 _NEAR = 0.01  # probability of a pair below which it cannot join persons
+_STRICT = 0.9  # probability of pairs that the other chain starts from: fewer links, where the first has more
 _ROUNDS = 10
 _SETTLED = 4  # rounds after which sampled numbers of persons are averaged: what still moves them is chance
 _CHANGE, _CHANGE_SAMPLED = 1e-4, 1e-3  # share of persons by which these numbers change no more
@@ -117,8 +119,8 @@ class Posterior:
     drawn
         int32, shape (draws, open): their labels in each draw.
     diagnostics
-        ``summed_records`` and ``sampled_records``, ``largest_component``, and of the sampled ones split R-hat
-        (``r_hat``) and effective number of draws (``effective_draws``) of the number of links.
+        ``summed_records`` and ``sampled_records``, ``largest_component``; where records are sampled, those of the
+        chains (:class:`linkage.hub.chains.Chains`) too.
     """
 
     probability: Floats
@@ -151,7 +153,7 @@ def posterior(question: Question, *, draws: int = DRAWS, seed: int = 0) -> Poste
         "largest_component": graph.largest,
     }
     if len(graph.large):
-        starts = np.arange(len(label)), label
+        starts = _likely(question, graph, _STRICT), label
         chains = run_chains(_expecting(part, question, lists), graph.doubtful, starts, max(draws, 1), seed)
         pairs[place] = chains.pairs
         base[graph.large] = graph.large[chains.label[0]]
@@ -179,7 +181,7 @@ def _check(question: Question) -> None:
 
 def _learn(question: Question, graph: _Graph, whole: Model, part: Model, seed: int) -> tuple[Floats, Ints]:
     """Learn the expected numbers of persons by lists; return them and a likely partition of the sampled records."""
-    lists, label = _start(question), np.arange(len(graph.large))
+    lists, label = _start(question), _likely(question, graph, THRESHOLD)
     sampled: list[Floats] = []
     for turn in range(_ROUNDS):
         before = lists
@@ -195,16 +197,39 @@ def _learn(question: Question, graph: _Graph, whole: Model, part: Model, seed: i
 
 
 def _start(question: Question) -> Floats:
-    """Expect as many persons on every pair of lists as there seem to be matches; none on more yet."""
-    number = len(question.single)
+    """Expect as many persons on every pair of lists as there seem to be; none on more yet.
+
+    Of d + 1 records of a person in one source each counts for one part in d + 1, d being the matches expected there.
+    """
+    number, ends, chance = len(question.single), (question.left, question.right), question.probability
+    a, b = question.source[question.left], question.source[question.right]
+    again = np.where(a == b, chance, 0.0)
+    records = len(question.source)
+    share: Floats = 1 / (1 + np.sum([np.bincount(end, weights=again, minlength=records) for end in ends], axis=0))
+    persons = np.bincount(question.source, weights=share, minlength=number)
+    pair = np.minimum(a, b) * number + np.maximum(a, b)
+    weights = chance, chance * share[question.left] * share[question.right]
+    pairs, met = (np.bincount(pair, weights=w, minlength=number**2).reshape(number, number) for w in weights)
+    matches = np.triu(question.matches * np.where(pairs > 0, met / np.maximum(pairs, 1e-300), 1.0), 1)
     lists = np.zeros(1 << number)
-    matches = np.triu(question.matches, 1)
-    sizes = np.bincount(question.source, minlength=number).astype(float)
-    for a in range(number):
-        lists[1 << a] = max(sizes[a] - matches[a].sum() - matches[:, a].sum() - question.matches[a, a], 0.05 * sizes[a])
-        for b in range(a + 1, number):
-            lists[(1 << a) | (1 << b)] = matches[a, b]
+    for s in range(number):
+        lists[1 << s] = max(persons[s] - matches[s].sum() - matches[:, s].sum(), 0.05 * persons[s])
+        for other in range(s + 1, number):
+            lists[(1 << s) | (1 << other)] = matches[s, other]
     return lists
+
+
+def _likely(question: Question, graph: _Graph, threshold: float) -> Ints:
+    """Return a likely partition of the sampled records: pairs above the threshold, best first, as far as they fit.
+
+    From single records a chain would never find persons of a hundred: no two of them are likely to be alone together.
+    """
+    place = np.full(len(question.source), -1)
+    place[graph.large] = np.arange(len(graph.large))
+    chosen = np.flatnonzero((place[question.left] >= 0) & (question.probability > _NEAR))
+    pairs = place[question.left[chosen]], place[question.right[chosen]], question.probability[chosen]
+    source = question.source[graph.large].astype(np.int16)
+    return cluster(*pairs, source, question.single, np.zeros((0, 2), np.int64), threshold=threshold)
 
 
 def _expecting(model: Model, question: Question, lists: Floats) -> Model:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from linkage.hub.sampling import Model
+from linkage.hub.weights import Model
 
 Partition = frozenset[frozenset[int]]
 

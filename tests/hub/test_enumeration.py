@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linkage.hub.enumeration import MOST, enumerate_components, enumerate_reference
-from linkage.hub.sampling import Model
+from linkage.hub.weights import Model
 from tests.hub.small_models import keeps_the_rules, pair_probabilities, partition_of, small_model
 
 

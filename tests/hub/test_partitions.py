@@ -182,30 +182,73 @@ def test_probabilities_that_are_none_are_refused(value: float) -> None:
     assert error.value.reason == "bad-weights"
 
 
-def test_chains_that_do_not_agree_are_gone_on_with_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("r_hat", "effective"), [(1.2, 400.0), (1.0, 3.0)])
+def test_chains_that_do_not_agree_or_say_little_are_gone_on_with_up_to_a_bound(
+    monkeypatch: pytest.MonkeyPatch, r_hat: float, effective: float
+) -> None:
     lengths = []
 
-    def told(links: Floats) -> dict[str, float | None]:
-        lengths.append(links.shape[1])
-        return {"r_hat": 1.2, "effective_draws": 3.0}
+    def told(traces: Floats) -> tuple[float, float]:
+        lengths.append(traces.shape[2])
+        return r_hat, effective
 
     monkeypatch.setattr(chains, "convergence", told)
     answer = posterior(NOISY, draws=6, seed=0)
-    assert lengths == [lengths[0], 2 * lengths[0], 4 * lengths[0]]
-    assert answer.diagnostics["r_hat"] == 1.2  # and that is what is reported
+    assert lengths == [lengths[0] * times for times in (1, 2, 4, 8)]
+    said = answer.diagnostics  # and that is what is reported
+    assert (said["r_hat"], said["effective_draws"]) == (r_hat, min(effective, 6.0))
+    assert said["sweeps"] == lengths[-1] and said["converged"] == (r_hat < 1.1)
     assert answer.drawn.shape[0] == 6 and (answer.probability <= 1).all()
+
+
+def test_chains_that_agree_and_say_enough_end_at_once() -> None:
+    assert (
+        posterior(NOISY, draws=4, seed=0).diagnostics["sweeps"]
+        < posterior(NOISY, draws=150, seed=0).diagnostics["sweeps"]
+    )
 
 
 def test_chains_that_are_alike_agree_and_others_do_not() -> None:
     rng = np.random.default_rng(0)
-    alike = convergence(rng.normal(100, 5, (2, 200)))
-    assert alike["r_hat"] == pytest.approx(1, abs=0.05) and alike["effective_draws"] > 200
-    apart = convergence(rng.normal([[100], [130]], 5, (2, 200)))
-    assert apart["r_hat"] > 2 and apart["effective_draws"] < 20
-    slow = convergence(np.cumsum(rng.normal(0, 1, (2, 200)), axis=1))
-    assert slow["effective_draws"] < 40
-    assert convergence(np.full((2, 10), 3.0))["r_hat"] == 1.0
-    assert convergence(np.repeat([[1.0], [2.0]], 10, axis=1))["r_hat"] is None
+    alike = rng.normal(100, 5, (2, 1, 200))
+    assert convergence(alike)[0] == pytest.approx(1, abs=0.05) and convergence(alike)[1] > 200
+    apart = rng.normal([[[100]], [[130]]], 5, (2, 1, 200))
+    assert convergence(apart)[0] > 2 and convergence(apart)[1] < 20
+    slow = np.cumsum(rng.normal(0, 1, (2, 1, 200)), axis=2)
+    assert convergence(slow)[1] < 40
+    # Of several numbers the worst counts, wherever it stands.
+    assert convergence(np.concatenate([alike, apart], axis=1)) == convergence(apart)
+    assert convergence(np.concatenate([slow, alike], axis=1))[1] == convergence(slow)[1]
+
+
+def test_chains_that_stand_still_disagree_by_how_far_they_are_apart() -> None:
+    still = np.full((2, 1, 10), 3.0)
+    assert convergence(still) == (1.0, 20.0)
+    assert convergence(still + np.array([[[0.0]], [[0.1]]]))[0] < 1.05
+    assert convergence(still + np.array([[[0.0]], [[5.0]]]))[0] > 3
+
+
+def crowd(records: int, seed: int) -> tuple[Question, NDArray[np.int64]]:
+    """Draw many records of three persons in two sources with repeats; no pair says much."""
+    rng = np.random.default_rng(seed)
+    entity, source = rng.integers(0, 3, records), rng.integers(0, 2, records)
+    left, right = np.triu_indices(records, 1)
+    match = entity[left] == entity[right]
+    weight = 2.5 * rng.normal(np.where(match, 2.5, 0.0), 1.0) - 2.5**2 / 2
+    probability = 1 / (1 + np.exp(-(weight + np.log(match.sum() / (~match).sum()))))
+    matches = np.zeros((2, 2))
+    np.add.at(matches, (np.minimum(source[left], source[right]), np.maximum(source[left], source[right])), probability)
+    far = np.full((2, 2), -6.0)
+    return Question(source, np.zeros(2, np.bool_), left, right, weight, probability, far, matches), entity
+
+
+@pytest.mark.parametrize("records", [40, 100, 300])
+def test_a_crowd_of_records_of_few_persons_is_told_apart(records: int) -> None:
+    asked, entity = crowd(records, records)
+    answer = posterior(asked, draws=20, seed=1)
+    truth = entity[asked.left] == entity[asked.right]
+    assert np.mean((answer.probability - truth) ** 2) < 0.01
+    assert answer.diagnostics["converged"]
 
 
 def test_persons_are_named_by_the_first_of_their_records() -> None:
