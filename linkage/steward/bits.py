@@ -40,7 +40,7 @@ def transpose(words: Words) -> None:
         mask ^= mask << np.uint64(step)
 
 
-def diffuse(filters: Words, sets: NDArray[np.intp]) -> Words:
+def diffuse(filters: Words, sets: NDArray[np.intp], out: Words) -> None:
     """XOR ``t`` secret input bits into each output bit.
 
     Parameters
@@ -49,11 +49,8 @@ def diffuse(filters: Words, sets: NDArray[np.intp]) -> Words:
         Shape (records, bits / 64). A few thousand at once stay within the processor's cache.
     sets
         Shape (output bits, t): the input positions of every output bit.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (records, output bits / 64), uint64.
+    out
+        Shape (records, output bits / 64): is written, after all that is read, so that the two may share memory.
     """
     records, width = filters.shape
     outputs = len(sets)
@@ -70,6 +67,8 @@ def diffuse(filters: Words, sets: NDArray[np.intp]) -> Words:
         # Out of range there is nothing; any mode but "raise" spares a copy of the output.
         np.take(planes, sets[:, column], axis=0, out=plane, mode="clip")
         mixed ^= plane
-    back = np.ascontiguousarray(mixed.reshape(outputs // 64, 64, lanes).transpose(1, 2, 0)[::-1])
+    back = out if records == 64 * lanes else np.empty((64 * lanes, outputs // 64), np.uint64)
+    back.reshape(64, lanes, outputs // 64)[...] = mixed.reshape(outputs // 64, 64, lanes).transpose(1, 2, 0)[::-1]
     transpose(back.reshape(64, lanes * (outputs // 64)))
-    return back.reshape(64 * lanes, outputs // 64)[:records]
+    if back is not out:
+        out[...] = back[:records]

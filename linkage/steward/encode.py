@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from linkage.contract.spec import ConstantFill, Filter, LinkageSpec, Part
 from linkage.steward.bits import diffuse
 from linkage.steward.streams import digests, rows_of_values
-from linkage.steward.tokens import Cut, cut, number
+from linkage.steward.tokens import Cut, cut, number, pieces
 
 __all__ = ["KeySource", "encode"]
 
@@ -35,7 +35,9 @@ _SLAB = 2**17
 _CHUNK = 2048
 """Records diffused at once: their filters stay within the processor's cache."""
 
-Numbers = NDArray[np.int64]
+_NOTHING = pl.Series([""], dtype=pl.String)
+
+Numbers = NDArray[np.integer]
 Words = NDArray[np.uint64]
 Derive = Callable[..., bytes]
 
@@ -53,35 +55,24 @@ class _Turn:
     """One value of every record that has so many: of all records the first, of some a second, a third, ..."""
 
     record: Numbers | slice  # ascending; for the first values all records
-    value: Numbers  # the value's number in the cut of its namespace; 0 is that of no value
+    piece: Numbers  # the number of the value's piece; 0 is that of no value, and of an empty piece
 
 
 @dataclass(frozen=True)
-class _Namespace:
-    """All fields that share one set of tokens, cut. Name fields share theirs; any other has its own."""
+class _Pieces:
+    """One piece of all values of the fields that share a set of tokens: name fields share theirs."""
 
-    cut: Cut  # of value 0, which has no tokens, and of all others
+    cut: Cut  # of piece 0, which has no tokens, and of all others
     turns: dict[str, list[_Turn]]  # by field; a value comes once in a record
 
 
 @dataclass(frozen=True)
 class _Output:
-    """A filter of all records, what it holds, and what it needs of the keys whatever the records are."""
+    """A filter, and what it needs of the keys whatever the records are."""
 
     entry: Filter
     sets: NDArray[np.intp]
     padding: bytes
-    words: Words  # shape (records, diffusion.bits / 64)
-    mask: NDArray[np.uint16]  # which fields a record has
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """Rows of bits for one turn: the filter of a record is the OR of all its layers' rows."""
-
-    record: Numbers | slice
-    place: Numbers  # of the record's row
-    rows: Words
 
 
 def encode(
@@ -112,22 +103,33 @@ def encode(
         As many rows, in the same order: a Binary column for each filter (``diffusion.bits / 8`` bytes) and, where
         the spec says so, ``<filter>_mask`` (UInt16; bit ``i`` is set if the i-th field of the filter is filled).
     """
+    _keep_freed_memory()
     derive = partial(key.derive, spec_digest=spec.digest)
+    outputs = [_output(entry, spec, derive, padding_key) for entry in spec.filters]
     ones = _share_of_ones(spec)
-    filters = [_output(entry, spec, derive, padding_key, records.height) for entry in spec.filters]
-    for first in range(0, records.height, _SLAB):
-        slab = slice(first, first + _SLAB)
-        namespaces = _namespaces(records[slab], spec)
-        for one in filters:
-            words, mask = one.words[slab], one.mask[slab]
-            _fill(words, mask, one, spec, derive, namespaces)
-            _pad_empty(words, mask == 0, one.padding, labels[slab], ones)
-    columns: dict[str, pl.Series] = {}
-    for one in filters:
-        columns[one.entry.name] = _binary(one.words)
-        if spec.presence_masks:
-            columns[f"{one.entry.name}_mask"] = pl.Series(one.mask, dtype=pl.UInt16)
-    return pl.DataFrame(columns)
+    slabs = []
+    for first in range(0, max(1, records.height), _SLAB):
+        slab = records[first : first + _SLAB]
+        namespaces = _namespaces(slab, spec)
+        columns: dict[str, pl.Series] = {}
+        for output in outputs:
+            name = output.entry.name
+            words, mask = _filters(output, spec, derive, namespaces, slab.height)
+            _pad_empty(words, mask == 0, output.padding, labels[first : first + _SLAB], ones)
+            columns[name] = _binary(words)
+            if spec.presence_masks:
+                columns[f"{name}_mask"] = pl.Series(mask, dtype=pl.UInt16)
+        slabs.append(pl.DataFrame(columns))
+    return pl.concat(slabs)
+
+
+def _keep_freed_memory() -> None:
+    """Have arrays that are freed used again.
+
+    From a fresh process glibc asks the kernel for every large array anew, page by page, until it has seen one freed
+    that was as large (mallopt(3), M_MMAP_THRESHOLD): one of the largest that count is, untouched. Else no harm is done.
+    """
+    np.empty(2**25 - 2**13, np.uint8)
 
 
 def _tag(spec: LinkageSpec, part: Part) -> str:
@@ -136,115 +138,122 @@ def _tag(spec: LinkageSpec, part: Part) -> str:
     return "name/bigrams" if shared else f"{part.field}/{part.tokens}"
 
 
-def _output(entry: Filter, spec: LinkageSpec, derive: Derive, padding_key: bytes, height: int) -> _Output:
+def _output(entry: Filter, spec: LinkageSpec, derive: Derive, padding_key: bytes) -> _Output:
     sets = _diffusion_sets(derive(purpose="diffusion", field=entry.name), spec)
     # Bound to linkage key and spec: padding that outlived an epoch, when all else changes, would show itself.
     epoch = derive(purpose="padding", field=entry.name)
-    padding = hmac.digest(padding_key, epoch, "sha256")
-    words = np.empty((height, spec.diffusion.bits // 64), np.uint64)
-    return _Output(entry, sets, padding, words, np.zeros(height, np.uint16))
+    return _Output(entry, sets, hmac.digest(padding_key, epoch, "sha256"))
 
 
-def _namespaces(records: pl.DataFrame, spec: LinkageSpec) -> dict[str, _Namespace]:
+def _namespaces(records: pl.DataFrame, spec: LinkageSpec) -> dict[str, list[_Pieces]]:
+    """Cut all fields into tokens: by tag, the pieces of the values. A tag that no column has has none."""
     kinds = {_tag(spec, part): part.tokens for entry in spec.filters for part in entry.parts}
     fields: dict[str, dict[str, None]] = {tag: {} for tag in kinds}
     for entry in spec.filters:
         for part in entry.parts:
             if part.field in records.columns:
                 fields[_tag(spec, part)][part.field] = None
-    namespaces: dict[str, _Namespace] = {}
-    numbered: dict[tuple[str, ...], tuple[pl.Series, dict[str, list[_Turn]]]] = {}
+    namespaces: dict[str, list[_Pieces]] = {}
     for tag, group in fields.items():
-        names = tuple(group)
-        if names not in numbered:
-            numbered[names] = _numbered({name: records[name] for name in names}, records.height)
-        values, turns = numbered[names]
-        found = cut(values, kinds[tag])
-        start, length = (np.concatenate([np.zeros(1, np.int64), runs]) for runs in (found.start, found.length))
-        namespaces[tag] = _Namespace(replace(found, start=start, length=length), turns)
+        listed = {name: _listed(records[name]) for name in group}
+        parted = {name: pieces(values, kinds[tag]) for name, (_, values) in listed.items()}
+        namespaces[tag] = []
+        for piece in next(iter(parted.values()), {}):
+            distinct, numbers = _numbered([several[piece] for several in parted.values()])
+            found = cut(distinct, piece)
+            turns = {
+                name: _turns(record, number, records.height)
+                for (name, (record, _)), number in zip(listed.items(), numbers, strict=True)
+            }
+            with_none = replace(found, length=np.append(0, found.length))
+            namespaces[tag].append(_Pieces(with_none, turns))
     return namespaces
 
 
-def _numbered(columns: dict[str, pl.Series], height: int) -> tuple[pl.Series, dict[str, list[_Turn]]]:
-    """Return the distinct values of some columns, and by column the records' values as numbers from 1 on."""
-    listed = {name: _listed(column) for name, column in columns.items()}
-    every = pl.concat([pl.Series([""], dtype=pl.String), *(values for _, values in listed.values())])
+def _listed(column: pl.Series) -> tuple[Numbers | None, pl.Series]:
+    """Return the values of a column and, unless each is that of the record at its place, the record of each.
+
+    A value comes once in a record, in the order of first occurrence.
+    """
+    if column.dtype != pl.List(pl.String):
+        return None, column.cast(pl.String)
+    several = column.list.len().fill_null(0).to_numpy()
+    if several.max(initial=0) > 1:
+        column = column.list.unique(maintain_order=True)
+        several = column.list.len().fill_null(0).to_numpy()
+    record = np.repeat(np.arange(len(column)), several)
+    values = column.explode(empty_as_null=False, keep_nulls=False)
+    there = (values != "").fill_null(False)
+    return (record, values) if there.all() else (record[there.to_numpy()], values.filter(there))
+
+
+def _numbered(columns: Sequence[pl.Series]) -> tuple[pl.Series, list[Numbers]]:
+    """Return the distinct entries of some columns, and each column's as numbers from 1 on; 0 is none or empty."""
+    every = pl.concat([_NOTHING, *(column.rename("") for column in columns)])
     # Categories of their own: their codes count from 0 on in order of first occurrence, so that "" has the 0.
     codes = every.cast(pl.Categorical(pl.Categories.random())).to_physical().to_numpy()
-    numbers = (np.nan_to_num(codes) if every.null_count() else codes).astype(np.int64)
-    first = np.empty(int(numbers.max()) + 1, np.int64)
-    first[numbers[::-1]] = np.arange(len(numbers))[::-1]
-    turns: dict[str, list[_Turn]] = {}
-    at = 1
-    for name, (record, values) in listed.items():
-        turns[name] = _turns(record, numbers[at : at + len(values)], height)
-        at += len(values)
-    return every[first[1:]], turns
+    numbers = (np.fmax(codes, 0) if every.null_count() else codes).astype(np.int32)
+    first = np.empty(int(numbers.max()) + 1, np.int32)
+    first[numbers[::-1]] = np.arange(len(numbers), dtype=np.int32)[::-1]
+    ends = np.cumsum([len(column) for column in columns])
+    return every[first[1:]], np.split(numbers[1:], ends[:-1])
 
 
-def _listed(column: pl.Series) -> tuple[Numbers | None, pl.Series]:
-    """Return the values of a column, and the record of each if it is not the one at its place."""
-    record = None
-    if column.dtype == pl.List(pl.String):
-        record = np.repeat(np.arange(len(column)), column.list.len().fill_null(0).to_numpy())
-        column = column.explode(empty_as_null=False, keep_nulls=False)
-    return record, column.cast(pl.String).rename("")
-
-
-def _turns(record: Numbers | None, value: Numbers, height: int) -> list[_Turn]:
-    """Part the values of the records into first ones, second ones, ..., each value of a record once."""
+def _turns(record: Numbers | None, numbers: Numbers, height: int) -> list[_Turn]:
+    """Part the values of the records into first ones, second ones, ..."""
     if record is None:
-        return [_Turn(slice(None), value)]
-    record, value = record[value > 0], value[value > 0]
-    if (np.diff(record) == 0).any():
-        # In the order of first occurrence.
-        _, once = np.unique(record * (int(value.max()) + 1) + value, return_index=True)
-        once.sort()
-        record, value = record[once], value[once]
+        return [_Turn(slice(None), numbers)]
     place = np.arange(len(record))
     turn = place - np.maximum.accumulate(np.where(np.diff(record, prepend=-1) != 0, place, 0))
     first = np.zeros(height, np.int64)
-    first[record[turn == 0]] = value[turn == 0]
+    first[record[turn == 0]] = numbers[turn == 0]
     later = range(1, int(turn.max(initial=0)) + 1)
-    return [_Turn(slice(None), first), *(_Turn(record[turn == n], value[turn == n]) for n in later)]
+    return [_Turn(slice(None), first), *(_Turn(record[turn == n], numbers[turn == n]) for n in later)]
 
 
-def _fill(
-    words: Words,
-    mask: NDArray[np.uint16],
-    output: _Output,
-    spec: LinkageSpec,
-    derive: Derive,
-    namespaces: dict[str, _Namespace],
-) -> None:
-    """Write one filter of all records, diffused, and its presence mask."""
+def _filters(
+    output: _Output, spec: LinkageSpec, derive: Derive, namespaces: dict[str, list[_Pieces]], height: int
+) -> tuple[Words, NDArray[np.uint16]]:
+    """Return one filter of all records, diffused, and which of its fields each record has."""
     entry = output.entry
+    mask = np.zeros(height, np.uint16)
     fields = list(dict.fromkeys(part.field for part in entry.parts))
     parts: dict[str, list[Part]] = {}
     for part in entry.parts:
         tag = _tag(spec, part)
-        if part.field in namespaces[tag].turns:
-            parts.setdefault(tag, []).append(part)
-            there = namespaces[tag].turns[part.field][0].value > 0
-            mask |= there.astype(np.uint16) << np.uint16(fields.index(part.field))
-    per_weight = _hashes_per_weight(spec, _weights(entry, spec, namespaces, len(words)))
-    layers: list[_Layer] = []
+        # What any value has is in its first piece.
+        for several in namespaces[tag][:1]:
+            if part.field in several.turns:
+                parts.setdefault(tag, []).append(part)
+                there = several.turns[part.field][0].piece > 0
+                mask |= there.astype(np.uint16) << np.uint16(fields.index(part.field))
+    per_weight = _hashes_per_weight(spec, _weights(entry, spec, namespaces, height))
+    width, wide = spec.bits // 64, spec.diffusion.bits // 64
+    # What is diffused stands at the end of the memory, whose front what it becomes fills: none is written on unread.
+    memory = np.zeros(height * max(width, wide), np.uint64)
+    joined = memory[len(memory) - height * width :].reshape(height, width)
     for tag, members in parts.items():
         subkey = derive(purpose="filter", field=f"{entry.name}/{tag}")
-        layers += _layers(namespaces[tag], members, per_weight, subkey, spec.bits)
-    for first in range(0, len(words), _CHUNK):
-        last = min(first + _CHUNK, len(words))
-        words[first:last] = diffuse(_joined(layers, first, last, spec.bits), output.sets)
+        for several in namespaces[tag]:
+            _join(joined, several, members, per_weight, subkey, spec.bits)
+    words = memory[: height * wide].reshape(height, wide)
+    for first in range(0, height, _CHUNK):
+        chunk = slice(first, first + _CHUNK)
+        diffuse(joined[chunk], output.sets, words[chunk])
+    return words, mask
 
 
-def _weights(entry: Filter, spec: LinkageSpec, namespaces: dict[str, _Namespace], height: int) -> NDArray[np.float64]:
+def _weights(
+    entry: Filter, spec: LinkageSpec, namespaces: dict[str, list[_Pieces]], height: int
+) -> NDArray[np.float64]:
     """Return the total weight of each record's tokens."""
     weight = np.zeros(height)
     # Always in the spec's order: floating-point sums depend on it, and so would the filters.
     for part in entry.parts:
-        namespace = namespaces[_tag(spec, part)]
-        for turn in namespace.turns.get(part.field, []):
-            weight[turn.record] += (namespace.cut.length * part.weight)[turn.value]
+        several = [one for one in namespaces[_tag(spec, part)] if part.field in one.turns]
+        for turns in zip(*(one.turns[part.field] for one in several), strict=True):
+            tokens = sum(one.cut.length[turn.piece] for one, turn in zip(several, turns, strict=True))
+            weight[turns[0].record] += tokens * part.weight
     return weight
 
 
@@ -255,54 +264,53 @@ def _hashes_per_weight(spec: LinkageSpec, weight: NDArray[np.float64]) -> NDArra
     return np.full(len(weight), spec.hashing.hashes)
 
 
-def _layers(
-    namespace: _Namespace, parts: Sequence[Part], per_weight: NDArray[np.float64], key: bytes, bits: int
-) -> list[_Layer]:
-    """Make the rows of one namespace's values: one for each value with each number of hashes that it comes with."""
-    values = len(namespace.cut.length)
+def _join(
+    joined: Words, several: _Pieces, parts: Sequence[Part], per_weight: NDArray[np.float64], key: bytes, bits: int
+) -> None:
+    """OR a piece of all records into their filters: its bits are made once for each number of hashes it comes with."""
+    distinct = len(several.cut.length)
     records: list[Numbers | slice] = []
     codes: list[Numbers] = []
     for part in parts:
         hashes = np.maximum(1, np.rint(per_weight * part.weight)).astype(np.int64)
-        for turn in namespace.turns[part.field]:
+        for turn in several.turns[part.field]:
             records.append(turn.record)
-            codes.append(np.where(turn.value > 0, hashes[turn.record] * values + turn.value, 0))
-    place, distinct = number(np.concatenate(codes))
-    count, value = np.divmod(distinct, values)
-    rows = rows_of_values(key, namespace.cut, value, count, bits)
-    places = np.split(place, np.cumsum([len(code) for code in codes])[:-1])
-    return [_Layer(record, place, rows) for record, place in zip(records, places, strict=True)]
+            codes.append(np.where(turn.piece > 0, hashes[turn.record] * distinct + turn.piece, 0))
+    which, asked = number(np.concatenate(codes))
+    count, piece = np.divmod(asked, distinct)
+    rows, place = rows_of_values(key, several.cut, piece, count, bits)
+    places = np.split(place[which], np.cumsum([len(code) for code in codes])[:-1])
+    for record, at in zip(records, places, strict=True):
+        _or_rows(joined, record, rows, at)
 
 
-def _joined(layers: Sequence[_Layer], first: int, last: int, bits: int) -> Words:
-    """OR the layers of the records from ``first`` to before ``last``."""
-    total = np.zeros((last - first, bits // 64), np.uint64)
-    row = np.empty_like(total)
-    for layer in layers:
-        if isinstance(layer.record, slice):
-            # Out of range there is nothing; any mode but "raise" spares a copy of the output.
-            np.take(layer.rows, layer.place[first:last], axis=0, out=row, mode="clip")
-            total |= row
-        else:
-            some = slice(*np.searchsorted(layer.record, [first, last]).tolist())
-            total[layer.record[some] - first] |= layer.rows[layer.place[some]]
-    return total
+def _or_rows(joined: Words, record: Numbers | slice, rows: Words, place: Numbers) -> None:
+    if not isinstance(record, slice):
+        joined[record] |= rows[place]
+        return
+    row = np.empty((min(_CHUNK, len(place)), rows.shape[1]), np.uint64)
+    for first in range(0, len(place), _CHUNK):
+        some = place[first : first + _CHUNK]
+        # Out of range there is nothing; any mode but "raise" spares a copy of the output.
+        np.take(rows, some, axis=0, out=row[: len(some)], mode="clip")
+        joined[first : first + _CHUNK] |= row[: len(some)]
 
 
 def _diffusion_sets(key: bytes, spec: LinkageSpec) -> NDArray[np.intp]:
     """Draw the input positions of every output bit from the key: shape (diffusion.bits, inputs), distinct in a row."""
     outputs, inputs = spec.diffusion.bits, spec.diffusion.inputs
 
-    def draw(output: range, block: int) -> NDArray[np.intp]:
+    def draw(output: range, block: int) -> NDArray[np.integer]:
         tail = block.to_bytes(4, "big")
-        drawn = np.frombuffer(digests(key, (bit.to_bytes(4, "big") + tail for bit in output)), ">u2")
-        return (drawn & (spec.bits - 1)).astype(np.intp).reshape(len(output), -1)
+        drawn = np.frombuffer(digests(key, [bit.to_bytes(4, "big") + tail for bit in output]), ">u2")
+        return drawn.reshape(len(output), -1) & (spec.bits - 1)
 
     streams = draw(range(outputs), 0)
     sets = np.zeros((outputs, inputs), np.intp)
     front = min(inputs, streams.shape[1])
     sets[:, :front] = streams[:, :front]
-    distinct = (np.diff(np.sort(sets, axis=1), axis=1) != 0).all(axis=1)
+    ascending = np.sort(sets, axis=1)
+    distinct = (ascending[:, 1:] != ascending[:, :-1]).all(axis=1)
     for output in np.flatnonzero(~distinct).tolist():
         chosen = dict.fromkeys(streams[output].tolist())
         block = 1

@@ -14,19 +14,19 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 from numpy.typing import NDArray
 
-from linkage.steward.tokens import Cut, spread
+from linkage.steward.tokens import Cut
 
 __all__ = ["digests", "rows_of_values"]
 
-Numbers = NDArray[np.int64]
+Numbers = NDArray[np.integer]
 Words = NDArray[np.uint64]
 
 _PER_BLOCK = 16
 
-_TABLE = 2**21
+_TABLE = 2**20
 """Bytes of a table of rows, unless those of one count alone take more: it stays within the processor's cache."""
 
-_BLOCK = 4096
+_BLOCK = 2048
 """Values worked on at once: their rows stay within the processor's cache."""
 
 
@@ -43,7 +43,7 @@ def digests(key: bytes, messages: Iterable[bytes], prefix: bytes = b"") -> bytes
     return b"".join(drawn)
 
 
-def rows_of_values(key: bytes, cut: Cut, value: Numbers, count: Numbers, bits: int) -> Words:
+def rows_of_values(key: bytes, cut: Cut, value: Numbers, count: Numbers, bits: int) -> tuple[Words, Numbers]:
     """Return the bits of values under so many hashes a token.
 
     Parameters
@@ -59,41 +59,47 @@ def rows_of_values(key: bytes, cut: Cut, value: Numbers, count: Numbers, bits: i
 
     Returns
     -------
-    numpy.ndarray
+    rows : numpy.ndarray
         Shape (n, bits / 64): bit ``p`` of a row is bit ``p % 64`` of its word ``p // 64``.
+    place : numpy.ndarray
+        Shape (n,): which of the rows is whose.
     """
-    rows = np.zeros((len(value), bits // 64), np.uint64)
-    if not count.any():
-        return rows
+    rows, row = np.empty((len(value), bits // 64), np.uint64), np.empty((_BLOCK, bits // 64), np.uint64)
+    place = np.arange(len(value))
+    none = int(np.searchsorted(count, 1))
+    rows[:none] = 0
+    if none == len(count):
+        return rows, place
     # Counts ascend: of a value that comes several times, the largest is written last and stays.
     most_of_value = np.zeros(len(cut.length), np.int64)
     most_of_value[value] = count
     most = np.zeros(len(cut.tokens), np.int64)
-    np.maximum.at(most, cut.numbers[spread(cut.start, cut.length)], np.repeat(most_of_value, cut.length))
+    np.maximum.at(most, cut.numbers, np.repeat(most_of_value, cut.length))
     tokens = _TokenRows(key, cut.tokens, most, bits)
-    ranked = tokens.rank[cut.numbers]
-    for first, begin, table in tokens.tables(int(count[count > 0][0])):
+    ranked, start, length = tokens.rank[cut.numbers], (np.cumsum(cut.length) - cut.length)[value], cut.length[value]
+    for first, begin, table in tokens.tables(int(count[none])):
         low, high = np.searchsorted(count, [first, first + len(begin)]).tolist()
         for at in range(low, high, _BLOCK):
-            block = slice(at, min(at + _BLOCK, high))
-            _join_rows(rows[block], table, ranked, begin[count[block] - first], cut, value[block])
-    return rows
+            end = min(at + _BLOCK, high)
+            # Those with more tokens come first: all that have another one are at the front.
+            order = np.argsort(-length[at:end]) + at
+            place[order] = np.arange(at, end)
+            _join_rows(rows[at:end], row, table, ranked, begin[count[order] - first], start[order], length[order])
+    return rows, place
 
 
-def _join_rows(rows: Words, table: Words, ranked: Numbers, begin: Numbers, cut: Cut, value: Numbers) -> None:
+def _join_rows(
+    rows: Words, row: Words, table: Words, ranked: Numbers, begin: Numbers, start: Numbers, length: Numbers
+) -> None:
     """OR the rows of each value's tokens: token number ``r`` of a value's count is row ``begin + r`` of the table."""
-    length = cut.length[value]
-    order = np.argsort(-length)
-    length, begin, start = length[order], begin[order], cut.start[value[order]]
-    total = np.zeros_like(rows)
-    row = np.empty_like(rows)
-    # Those with more tokens come first: all that have another one are at the front.
-    left = np.searchsorted(-length, -np.arange(int(length[0])), "left").tolist()
+    left = np.searchsorted(-length, -np.arange(max(1, int(length[0]))), "left").tolist()
+    rows[left[0] :] = 0
     for place, several in enumerate(left):
+        out = row[:several] if place else rows[:several]
         # Out of range there is nothing; any mode but "raise" spares a copy of the output.
-        np.take(table, begin[:several] + ranked[start[:several] + place], axis=0, out=row[:several], mode="clip")
-        total[:several] |= row[:several]
-    rows[order] = total
+        np.take(table, begin[:several] + ranked[start[:several] + place], axis=0, out=out, mode="clip")
+        if place:
+            rows[:several] |= out
 
 
 class _TokenRows:
@@ -111,21 +117,20 @@ class _TokenRows:
         Length of a filter, a power of two.
     """
 
-    def __init__(self, key: bytes, tokens: Sequence[str], most: Numbers, bits: int) -> None:
+    def __init__(self, key: bytes, tokens: Sequence[bytes], most: Numbers, bits: int) -> None:
         order = np.argsort(-most, kind="stable")
-        self.rank = np.empty(len(order), np.int64)
-        self.rank[order] = np.arange(len(order))
+        self.rank = np.empty(len(order), np.int32)
+        self.rank[order] = np.arange(len(order), dtype=np.int32)
         self._words = bits // 64
         self._most = int(most.max(initial=0))
         # How many tokens are asked for so many positions at least.
         self._asked = np.searchsorted(-most[order], -np.arange(self._most + 1), "right")
-        ranked = [tokens[place].encode() for place in order.tolist()]
-        self._drawn: list[tuple[Numbers, Words]] = []
+        ranked = list(map(tokens.__getitem__, order.tolist()))
+        self._drawn: list[NDArray[np.uint16]] = []
         for block in range(-(-self._most // _PER_BLOCK)):
             several = ranked[: self._asked[block * _PER_BLOCK + 1]]
             drawn = np.frombuffer(digests(key, several, block.to_bytes(4, "big")), ">u2").reshape(-1, _PER_BLOCK)
-            position = (drawn & (bits - 1)).astype(np.uint64)
-            self._drawn.append(((position >> np.uint64(6)).astype(np.intp), np.uint64(1) << (position & np.uint64(63))))
+            self._drawn.append(drawn.T & np.uint16(bits - 1))
 
     def tables(self, first: int) -> Iterator[tuple[int, Numbers, Words]]:
         """Yield the rows of all tokens, from the first count on, as many counts at once as a table holds.
@@ -134,15 +139,15 @@ class _TokenRows:
         """
         above = np.zeros((len(self.rank), self._words), np.uint64)
         for count in range(1, first):
-            word, bit = self._position(count)
-            above[np.arange(len(word)), word] |= bit
+            position = self._position(count)
+            above[np.arange(len(position)), position >> 6] |= np.uint64(1) << (position & 63)
         while first <= self._most:
             ends = np.cumsum(self._asked[first:])
             counts = max(1, int(np.searchsorted(ends, _TABLE // (8 * self._words), "right")))
             begin = (ends - self._asked[first:])[:counts]
             table = np.zeros((int(ends[counts - 1]), self._words), np.uint64)
-            words, bits = zip(*(self._position(count) for count in range(first, first + counts)), strict=True)
-            table[np.arange(len(table)), np.concatenate(words)] = np.concatenate(bits)
+            position = np.concatenate([self._position(count) for count in range(first, first + counts)])
+            table[np.arange(len(table)), position >> 6] = np.uint64(1) << (position & 63)
             for at, end in zip(begin.tolist(), ends.tolist(), strict=False):
                 here = table[at:end]
                 here |= above[: len(here)]
@@ -150,8 +155,7 @@ class _TokenRows:
             yield first, begin, table
             first += counts
 
-    def _position(self, count: int) -> tuple[Numbers, Words]:
-        """Return word and bit of the last position that each token takes under so many hashes, by rank."""
+    def _position(self, count: int) -> NDArray[np.uint16]:
+        """Return the last position that each token takes under so many hashes, by rank."""
         block, place = divmod(count - 1, _PER_BLOCK)
-        word, bit = self._drawn[block]
-        return word[: self._asked[count], place], bit[: self._asked[count], place]
+        return self._drawn[block][place, : self._asked[count]]

@@ -17,6 +17,12 @@ def plain(words: NDArray[np.uint64]) -> NDArray[np.uint8]:
     return np.unpackbits(content, axis=1, bitorder="little")
 
 
+def diffused(filters: NDArray[np.uint64], sets: NDArray[np.int64]) -> NDArray[np.uint64]:
+    out = np.zeros((len(filters), len(sets) // 64), np.uint64)
+    diffuse(filters, sets, out)
+    return out
+
+
 @given(matrices=st.integers(0, 9), seed=st.integers(0, 2**32))
 @settings(max_examples=30)
 def test_transposing_is_that_of_the_unpacked_bits_and_its_own_inverse(matrices: int, seed: int) -> None:
@@ -53,20 +59,29 @@ def test_diffusion_is_the_plain_xor_of_bits(records: int, width: int, outputs: i
     rng = np.random.default_rng(seed)
     filters = rng.integers(0, 2**64, (records, width), np.uint64)
     sets = rng.integers(0, 64 * width, (outputs, inputs))
-    result = diffuse(filters, sets)
-    assert result.shape == (records, outputs // 64) and result.dtype == np.uint64
     expected = np.bitwise_xor.reduce(plain(filters)[:, sets], axis=2)
+    assert np.array_equal(plain(diffused(filters, sets)), expected)
+
+
+@pytest.mark.parametrize("records", [3, 64, 128])
+def test_diffusion_may_write_where_it_reads(records: int) -> None:
+    rng = np.random.default_rng(records)
+    sets = rng.integers(0, 64, (128, 3))
+    memory = rng.integers(0, 2**64, (2 * records, 1), np.uint64)
+    filters, result = memory[records:], memory.reshape(records, 2)
+    expected = np.bitwise_xor.reduce(plain(filters)[:, sets], axis=2)
+    diffuse(filters, sets, result)
     assert np.array_equal(plain(result), expected)
 
 
 @pytest.mark.parametrize("records", [1, 63, 64, 65])
 def test_one_input_a_bit_is_a_choice_of_bits(records: int) -> None:
     filters = np.random.default_rng(7).integers(0, 2**64, (records, 2), np.uint64)
-    assert np.array_equal(diffuse(filters, np.arange(128)[:, None]), filters)
-    backwards = plain(diffuse(filters, np.arange(128)[::-1, None]))
+    assert np.array_equal(diffused(filters, np.arange(128)[:, None]), filters)
+    backwards = plain(diffused(filters, np.arange(128)[::-1, None]))
     assert np.array_equal(backwards, plain(filters)[:, ::-1])
 
 
 def test_the_same_input_twice_vanishes() -> None:
     filters = np.full((5, 1), 2**64 - 1, np.uint64)
-    assert not diffuse(filters, np.tile([3, 3], (64, 1))).any()
+    assert not diffused(filters, np.tile([3, 3], (64, 1))).any()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linkage.contract.spec import Tokens
-from linkage.steward.tokens import cut, number, spread, tokenise
+from linkage.steward.tokens import cut, number, pieces, tokenise
 
 STANDARD = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ", min_size=1, max_size=30)
 ANYTHING = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
@@ -20,13 +20,21 @@ ANYTHING = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_siz
 @pytest.mark.parametrize("kind", get_args(Tokens))
 @given(values=st.lists(STANDARD | ANYTHING, unique=True, max_size=12))
 def test_all_values_at_once_are_cut_as_each_one_is(kind: Tokens, values: list[str]) -> None:
-    found = cut(pl.Series(values, dtype=pl.String), kind)
-    assert len(found.start) == len(found.length) == len(values)
-    assert len(set(found.tokens)) == len(found.tokens)
-    for place, value in enumerate(values):
-        numbers = found.numbers[found.start[place] : found.start[place] + found.length[place]]
-        tokens = [found.tokens[number] for number in numbers]
-        assert sorted(tokens) == sorted(tokenise(value, kind))
+    series = pl.Series(values, dtype=pl.String)
+    tokens: list[list[bytes]] = [[] for _ in values]
+    for piece, parts in pieces(series, kind).items():
+        assert len(parts) == len(values)
+        distinct = [part for part in dict.fromkeys(parts.to_list()) if part]
+        found = cut(pl.Series(distinct, dtype=pl.String), piece)
+        assert len(set(found.tokens)) == len(found.tokens)
+        assert len(found.length) == len(distinct) and len(found.numbers) == found.length.sum()
+        runs = np.split(found.numbers, np.cumsum(found.length)[:-1]) if distinct else []
+        of = {part: [found.tokens[number] for number in run] for part, run in zip(distinct, runs, strict=True)}
+        for several, part in zip(tokens, parts, strict=True):
+            several += of.get(part, [])
+    assert [sorted(several) for several in tokens] == [
+        sorted(token.encode() for token in tokenise(value, kind)) for value in values
+    ]
 
 
 @given(codes=st.lists(st.integers(0, 50) | st.integers(0, 2**40), max_size=20))
@@ -34,11 +42,3 @@ def test_codes_are_numbered_in_ascending_order_however_large_they_are(codes: lis
     numbers, distinct = number(np.array(codes, np.int64))
     assert distinct.tolist() == sorted(set(codes))
     assert distinct[numbers].tolist() == codes
-
-
-@given(runs=st.lists(st.tuples(st.integers(0, 99), st.integers(0, 4)), max_size=9))
-def test_runs_are_spread_out_one_after_the_other(runs: list[tuple[int, int]]) -> None:
-    start, length = (np.array([run[side] for run in runs], np.int64) for side in (0, 1))
-    assert spread(start, length).tolist() == [
-        place for first, several in runs for place in range(first, first + several)
-    ]

@@ -444,7 +444,7 @@ def test_a_full_filter_does_not_depend_on_label_or_padding_key() -> None:
 
 def undiffused(spec: LinkageSpec, monkeypatch: pytest.MonkeyPatch) -> LinkageSpec:
     """Make the encoder give its filters as they are before diffusion."""
-    monkeypatch.setattr(module, "diffuse", lambda plain, sets: plain)
+    monkeypatch.setattr(module, "diffuse", lambda plain, _, out: np.copyto(out, plain))
     return spec.model_copy(
         update={"diffusion": spec.diffusion.model_copy(update={"bits": spec.bits}), "presence_masks": False}
     )

@@ -8,16 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 from linkage.contract.files import load_spec
-from linkage.contract.spec import LinkageSpec, Tokens
+from linkage.contract.spec import LinkageSpec
 from linkage.exchange import LinkageKey, create_linkage_key, load_linkage_key
 from linkage.steward import encode, names, rules, standardise
 from linkage.steward import fingerprint as module
 from linkage.steward.fingerprint import fingerprint
-from linkage.steward.tokens import Cut, cut
+from linkage.steward.tokens import Cut, Piece, cut
 
 
 @pytest.fixture(scope="module")
@@ -123,13 +124,15 @@ def test_other_rules_differ(
     assert fingerprint(spec, key) != usual
 
 
-@pytest.mark.parametrize("kind", ["bigrams", "positional", "date"])
+@pytest.mark.parametrize("kind", ["bigrams", "positional", "year", "month_and_day"])
 def test_tokens_cut_otherwise_differ(
     monkeypatch: pytest.MonkeyPatch, spec: LinkageSpec, key: LinkageKey, usual: str, kind: str
 ) -> None:
-    def without_last(values: pl.Series, of: Tokens) -> Cut:
+    def without_last(values: pl.Series, of: Piece) -> Cut:
         found = cut(values, of)
-        return replace(found, length=found.length - 1) if of == kind else found
+        if of != kind:
+            return found
+        return replace(found, numbers=np.delete(found.numbers, np.cumsum(found.length) - 1), length=found.length - 1)
 
     monkeypatch.setattr(encode, "cut", without_last)
     assert fingerprint(spec, key) != usual

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linkage.contract.spec import Tokens
 from linkage.steward import streams as module
 from linkage.steward.streams import digests, rows_of_values
-from linkage.steward.tokens import cut, tokenise
+from linkage.steward.tokens import Piece, cut, tokenise
 
 KEY = b"a key of 32 bytes, or any length"
 BITS = 256
@@ -28,7 +27,7 @@ def positions(token: str, count: int) -> set[int]:
     return set(found[:count])
 
 
-def row(value: str, kind: Tokens, count: int) -> list[int]:
+def row(value: str, kind: Piece, count: int) -> list[int]:
     return sorted(set().union(*(positions(token, count) for token in tokenise(value, kind))))
 
 
@@ -36,12 +35,12 @@ def set_bits(words: np.ndarray) -> list[int]:
     return np.flatnonzero(np.unpackbits(words.astype("<u8").view(np.uint8), bitorder="little")).tolist()
 
 
-def rows(values: list[str], kind: Tokens, asked: list[tuple[int, int]]) -> list[list[int]]:
+def rows(values: list[str], kind: Piece, asked: list[tuple[int, int]]) -> list[list[int]]:
     """Ask for (count, value) in ascending order."""
     count, value = (np.array(column, np.int64) for column in zip(*asked, strict=True))
-    made = rows_of_values(KEY, cut(pl.Series(values), kind), value, count, BITS)
-    assert made.shape == (len(asked), BITS // 64)
-    return [set_bits(words) for words in made]
+    made, place = rows_of_values(KEY, cut(pl.Series(values), kind), value, count, BITS)
+    assert made.shape == (len(asked), BITS // 64) and sorted(place.tolist()) == list(range(len(asked)))
+    return [set_bits(words) for words in made[place]]
 
 
 @pytest.mark.parametrize("kind", ["bigrams", "positional", "whole"])
@@ -49,7 +48,7 @@ def rows(values: list[str], kind: Tokens, asked: list[tuple[int, int]]) -> list[
     asked=st.lists(st.tuples(st.integers(0, 40), st.integers(0, len(NAMES) - 1)), min_size=1, max_size=12, unique=True)
 )
 @settings(max_examples=30, deadline=None)
-def test_a_row_holds_the_first_positions_of_all_tokens(kind: Tokens, asked: list[tuple[int, int]]) -> None:
+def test_a_row_holds_the_first_positions_of_all_tokens(kind: Piece, asked: list[tuple[int, int]]) -> None:
     asked.sort()
     assert rows(NAMES, kind, asked) == [row(NAMES[value], kind, count) for count, value in asked]
 
