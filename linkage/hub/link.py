@@ -136,7 +136,15 @@ def link(
     say("drawing")
     decision = decide(encoded, candidates, fitted, cost=cost, draws=draws, seed=seed)
     fitted = replace(fitted, probability=decision.probability)
-    quality = assess(encoded, candidates, fitted, decision.person, draws=decision.draws, blocking=candidates.comparison)
+    quality = assess(
+        encoded,
+        candidates,
+        fitted,
+        decision.person,
+        draws=decision.draws,
+        effective=decision.diagnostics.get("effective_draws"),
+        blocking=candidates.comparison,
+    )
     return Linked(
         persons=encoded.labels.with_columns(person=pl.Series(decision.person, dtype=pl.UInt32)),
         quality=quality | {"threshold": round(decision.threshold, 4), "posterior": decision.diagnostics},

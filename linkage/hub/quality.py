@@ -6,13 +6,14 @@ Nothing that :func:`assess` returns belongs to one pair or one record.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.special import stdtrit
 
 from linkage.hub.compare import Candidates
 from linkage.hub.encoded import Encoded
@@ -35,6 +36,7 @@ def assess(
     person: NDArray[np.int64],
     *,
     draws: Draws | None = None,
+    effective: float | None = None,
     blocking: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Describe the linkage.
@@ -45,6 +47,8 @@ def assess(
         int64, shape (records,): person of each record.
     draws
         Partitions drawn from the posterior.
+    effective
+        How many independent draws they are worth; by default all.
     blocking
         How candidates were found, as the engine says it; it becomes the entry ``blocking``.
 
@@ -59,15 +63,18 @@ def assess(
 
     Notes
     -----
-    With draws, what is together in a draw is what is true in it, so that an interval (value plus and minus 1.96
-    standard deviations, delta method) holds the dependence of pairs that share records. Pairs about which the draws
-    are silent, because one of the records is with the same ones in all of them, enter with their probability, as
-    independent. Without draws all pairs do. No interval covers an error of the model.
+    With draws, what is together in a draw is what is true in it, so that an interval holds the dependence of pairs that
+    share records: value plus and minus so many standard deviations (delta method) as Student's t has it for the
+    effective number of draws. The variance between draws counts 1 + 1 / that number times, for their mean is as
+    uncertain as one of them (Rubin 1987). Pairs about which the draws are silent, because one of the records is with
+    the same ones in all of them, enter with their probability, as independent. Without draws all pairs do. No interval
+    covers an error of the model.
     """
     left, right = candidates.left[fitted.pair], candidates.right[fitted.pair]
     number = len(encoded.sources)
     counted = np.triu(candidates.pairs > 0)
     counts = _Counts.of(left, right, fitted.probability, person, encoded.source.astype(np.int64), number, draws)
+    counts = replace(counts, effective=effective)
     pair_of = _pair_of(encoded.source.astype(np.int64), left, right, number)
     by_pair = [
         {
@@ -148,6 +155,7 @@ class _Counts:
     missed: Floats
     right_noise: Floats
     missed_noise: Floats
+    effective: float | None = None
 
     @classmethod
     def of(
@@ -186,21 +194,33 @@ class _Counts:
         links = float(self.links[chosen].sum())
         right, missed = self.right[:, chosen].sum(axis=1), self.missed[:, chosen].sum(axis=1)
         noise = np.diag([self.right_noise[chosen].sum(), self.missed_noise[chosen].sum()])
-        spread = noise + (np.cov(right, missed) if len(right) > 1 else 0)
+        factor, deviations = _widened(len(right), self.effective)
+        spread = noise + (factor * np.cov(right, missed) if len(right) > 1 else 0)
         a, b = float(right.mean()), float(missed.mean())
         matches, both = a + b, links + a + b
         rates: dict[str, Any] = dict.fromkeys(("precision", "recall", "f1"))
         if links:
-            rates["precision"] = _interval(a / links, (1 / links, 0.0), spread)
+            rates["precision"] = _interval(a / links, (1 / links, 0.0), spread, deviations)
         if matches > 0:
-            rates["recall"] = _interval(a / matches, (b / matches**2, -a / matches**2), spread)
+            rates["recall"] = _interval(a / matches, (b / matches**2, -a / matches**2), spread, deviations)
         if links and matches > 0:
-            rates["f1"] = _interval(2 * a / both, (2 * (links + b) / both**2, -2 * a / both**2), spread)
+            rates["f1"] = _interval(2 * a / both, (2 * (links + b) / both**2, -2 * a / both**2), spread, deviations)
         return {"links": round(links), "expected_matches": round(matches, 1), **rates}
 
 
-def _interval(value: float, slope: tuple[float, float], spread: Floats) -> dict[str, float]:
-    half = 1.96 * float(np.sqrt(max(0.0, np.array(slope) @ spread @ np.array(slope))))
+def _widened(draws: int, effective: float | None) -> tuple[float, float]:
+    """Return by what the variance between draws is multiplied, and the standard deviations of a 95% interval.
+
+    Draws that hang together vary less among themselves than the posterior does.
+    """
+    if draws < 2:
+        return 1.0, 1.96
+    worth = max(2.0, min(float(draws), draws if effective is None else effective))
+    return (1 - 1 / draws) / (1 - 1 / worth) * (1 + 1 / worth), float(stdtrit(worth - 1, 0.975))
+
+
+def _interval(value: float, slope: tuple[float, float], spread: Floats, deviations: float) -> dict[str, float]:
+    half = deviations * float(np.sqrt(max(0.0, np.array(slope) @ spread @ np.array(slope))))
     return {
         "value": round(min(1.0, value), 4),
         "low": round(max(0.0, value - half), 4),

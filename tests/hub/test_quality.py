@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from linkage.hub.partitions import Draws
-from linkage.hub.quality import assess
+from linkage.hub.quality import _widened, assess
 
 
 def judged(
@@ -99,7 +100,8 @@ def test_with_draws_pairs_are_counted_as_by_hand(seed: int) -> None:
         assert entry["expected_matches"] == pytest.approx(true.mean(), abs=0.051)
         if here(links):
             assert entry["precision"]["value"] == pytest.approx(right.mean() / here(links), abs=1e-4)
-            low = max(0, right.mean() - 1.96 * right.std(ddof=1)) / here(links)
+            # Student's t with 39 degrees of freedom, and one draw more for the mean.
+            low = max(0, right.mean() - 2.0227 * np.sqrt(1 + 1 / 40) * right.std(ddof=1)) / here(links)
             assert entry["precision"]["low"] == pytest.approx(low, abs=1e-4)
         if true.any():
             assert entry["recall"]["value"] == pytest.approx(right.mean() / true.mean(), abs=1e-4)
@@ -143,3 +145,34 @@ def test_pairs_that_stand_and_fall_together_widen_the_interval() -> None:
     width = found["precision"]["high"] - found["precision"]["value"]
     assert found["precision"]["value"] == pytest.approx(0.7, abs=0.01)
     assert width == pytest.approx(1.96 * np.sqrt(0.21 / 100), rel=0.1)
+
+
+def test_an_interval_from_draws_that_hang_together_is_as_wide_as_one_from_as_many_as_they_are_worth() -> None:
+    rng = np.random.default_rng(3)
+    source, person = [0] * 300 + [1] * 300, np.tile(np.arange(300), 2)
+
+    def width(states: NDArray[np.bool_], effective: float | None) -> float:
+        apart = np.where(states, np.arange(300), 300 + np.arange(300))
+        drawn = np.concatenate([np.tile(np.arange(300), (len(states), 1)), apart], axis=1).astype(np.uint32)
+        found = judged(source, [], person.tolist(), Draws(np.arange(600), drawn), effective=effective)
+        return float(found["precision"]["high"] - found["precision"]["low"])
+
+    # Ten draws, each five times over, are worth ten; and so are ten.
+    ten = rng.random((200, 10, 300)) < 0.7
+    repeated = np.mean([width(states.repeat(5, axis=0), 10.0) for states in ten])
+    assert repeated == pytest.approx(np.mean([width(states, None) for states in ten]), rel=0.01)
+    assert repeated > 1.2 * np.mean([width(states.repeat(5, axis=0), None) for states in ten])
+
+
+@pytest.mark.parametrize(("hold", "most"), [(0.0, 0.98), (0.6, 0.98), (0.9, 1.0)])
+def test_intervals_hold_the_truth_as_often_as_they_say_whatever_the_draws_are_worth(hold: float, most: float) -> None:
+    # A number that wanders: what is true is one more state of the same kind, far from all that were drawn.
+    rng = np.random.default_rng(4)
+    draws, runs = 50, 2000
+    walk = rng.normal(size=(runs, 1))
+    for _ in range(draws - 1):
+        walk = np.append(walk, hold * walk[:, -1:] + np.sqrt(1 - hold**2) * rng.normal(size=(runs, 1)), axis=1)
+    factor, deviations = _widened(draws, draws * (1 - hold) / (1 + hold))
+    half = deviations * np.sqrt(factor * walk.var(axis=1, ddof=1))
+    held = np.abs(rng.normal(size=runs) - walk.mean(axis=1)) < half
+    assert 0.935 < held.mean() <= most  # of draws that are worth two or three, too wide is all that can be had
