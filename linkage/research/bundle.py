@@ -193,10 +193,15 @@ class MeasuredEntry(_Strict):
     by_sources: tuple[MeasuredPair, ...]
 
 
+_OPTIONAL = ("by_group", "measured", "withheld")
+
+
 class LinkageEntry(_Strict):
     """The linkage-quality statement's figures. Counts of links are withheld: they are overlaps.
 
-    ``by_group`` and ``measured`` are not written where there is nothing to say, as in releases before there were any.
+    ``withheld`` says why there is no expected quality: the hub's chains did not agree on what they drew from.
+    ``by_group``, ``measured`` and ``withheld`` are not written where there is nothing to say, as in releases before
+    there were any.
     """
 
     profile: str
@@ -209,11 +214,12 @@ class LinkageEntry(_Strict):
     by_sources: tuple[PairEntry, ...]
     by_group: tuple[GroupEntry, ...] = ()
     measured: MeasuredEntry | None = None
+    withheld: Literal["", "not-converged"] = ""
 
     @model_serializer(mode="wrap")
     def _without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content: dict[str, Any] = handler(self)
-        return {name: value for name, value in content.items() if value or name not in ("by_group", "measured")}
+        return {name: value for name, value in content.items() if value or name not in _OPTIONAL}
 
 
 class Document(_Strict):

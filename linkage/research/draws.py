@@ -6,7 +6,9 @@ persons can be counted once a draw; how the counts differ is what the linkage do
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,7 +16,10 @@ import polars as pl
 from linkage.errors import EstimateError
 from linkage.research.histories import capture_histories, persons
 
-__all__ = ["by_record", "draw_histories", "number_of_draws", "partition"]
+__all__ = ["by_record", "converged", "draw_histories", "effective_draws", "number_of_draws", "partition"]
+
+_CONVERGED = 1.1
+"""R-hat up to which chains agree, for maps that do not say whether they do."""
 
 _ROWS = 2_000_000
 """Contacts, times draws, that are counted at once."""
@@ -23,6 +28,30 @@ _ROWS = 2_000_000
 def number_of_draws(draws: pl.DataFrame) -> int:
     """Return how many partitions were drawn."""
     return draws.width - 1
+
+
+def converged(quality: Mapping[str, Any]) -> bool:
+    """Tell whether the hub's chains agreed on what they drew from.
+
+    Where they did not, their mean is that of none of them, and whatever is counted from draws or is a mean over them
+    is not to be said: it would look as sure as any other number. Drawn exactly, without chains, draws need not agree.
+
+    Parameters
+    ----------
+    quality
+        As the person map carries it; the entry ``posterior`` says so, or in earlier maps R-hat alone does.
+    """
+    said = quality.get("posterior") or {}
+    if "converged" in said or "r_hat" not in said:
+        return bool(said.get("converged", True))
+    r_hat = said["r_hat"]
+    return r_hat is not None and math.isfinite(r_hat) and r_hat <= _CONVERGED
+
+
+def effective_draws(quality: Mapping[str, Any], number: int) -> float:
+    """Return how many independent draws so many draws are worth: all, unless the hub's chains say less."""
+    worth = (quality.get("posterior") or {}).get("effective_draws")
+    return float(number) if worth is None else min(float(number), float(worth))
 
 
 def partition(person_map: pl.DataFrame, draws: pl.DataFrame, draw: int) -> pl.DataFrame:

@@ -20,14 +20,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from linkage.research.bundle import Dimension, GroupEntry, MeasuredEntry, MeasuredPair, Rate
 from linkage.research.disclosure import ProtectedTable
-from linkage.research.draws import number_of_draws
+from linkage.research.draws import converged, effective_draws, number_of_draws
 from linkage.research.tables import TOTAL, age_group
 
 __all__ = ["FEWEST_DRAWS", "FEWEST_LINKS", "STEP", "by_group", "measured", "wilson"]
@@ -38,10 +40,12 @@ FEWEST_LINKS = 50
 """Links that published counts must show a group to have, or its rates are not printed."""
 
 FEWEST_DRAWS = 20
-"""Draws, fewer of which make no interval."""
+"""Draws, as many as they are worth, fewer of which make no interval."""
 
 STEP = 0.02
 """Rates by group are rounded to it, their intervals outwards."""
+
+_NORMAL = 1.959964  # standard deviations of a 95% interval
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -56,6 +60,7 @@ def by_group(
     person_map: pl.DataFrame,
     draws: pl.DataFrame,
     protected: Sequence[ProtectedTable],
+    quality: Mapping[str, Any] | None = None,
 ) -> tuple[GroupEntry, ...]:
     """Return expected precision and recall by sex, race and age.
 
@@ -69,15 +74,22 @@ def by_group(
         As opened.
     protected
         The tables as they will be published, ``profile_<dimension>`` among them.
+    quality
+        What the map says of the draws: whether they are of one distribution, and how many independent ones they are
+        worth.
 
     Returns
     -------
     tuple of GroupEntry
-        Groups that can be shown, in the order of the tables; none without draws. A link is a pair of records in scope
+        Groups that can be shown, in the order of the tables; none without draws, nor from draws that are worth too few
+        or of which the chains did not agree. A link is a pair of records in scope
         of one person, and is a group's if one of the two is.
     """
-    if number_of_draws(draws) < FEWEST_DRAWS:
+    number = number_of_draws(draws)
+    worth = effective_draws(quality or {}, number)
+    if worth < FEWEST_DRAWS or not converged(quality or {}):
         return ()
+    wider = _wider(number, worth)
     row = events.get_column("person").unique().sort()
     person = person_map.get_column("person").to_numpy()[row.to_numpy()].astype(np.int64)
     known = people.select("person", "sex", "race", age_group())
@@ -86,7 +98,12 @@ def by_group(
     masks = [(group_of[dimension].fill_null("unknown") == value).to_numpy() for dimension, value in shown]
     precision, recall = _shares(person, _drawn(row, draws), masks)
     return tuple(
-        GroupEntry(dimension=dimension, value=value, precision=_rate(precision[place]), recall=_rate(recall[place]))
+        GroupEntry(
+            dimension=dimension,
+            value=value,
+            precision=_rate(precision[place], wider),
+            recall=_rate(recall[place], wider),
+        )
         for place, (dimension, value) in enumerate(shown)
     )
 
@@ -139,11 +156,22 @@ def _links(person: Ints, mask: Flags) -> int:
     return int((every * (every - 1) - others * (others - 1)).sum() // 2)
 
 
-def _rate(shares: Ints) -> Rate:
-    """Write the mean over the draws, and what lies within 95% of them, coarsely."""
-    low, high = np.quantile(shares, (0.025, 0.975))
+def _wider(number: int, worth: float) -> float:
+    """Return how much further out than the draws the ends of an interval lie.
+
+    Draws that hang together lie closer than they should; their mean is as uncertain as one draw of so many as they are
+    worth (Rubin 1987), and so few say little of their spread (Student's t).
+    """
+    spread = (1 - 1 / number) / (1 - 1 / worth) * (1 + 1 / worth)
+    return math.sqrt(spread) * float(stdtrit(worth - 1, 0.975)) / _NORMAL
+
+
+def _rate(shares: Ints, wider: float) -> Rate:
+    """Write the mean over the draws, and what lies within 95% of them and as much further as is said, coarsely."""
+    mean = shares.mean()
+    low, high = np.clip(mean + wider * (np.quantile(shares, (0.025, 0.975)) - mean), 0, 1)
     return Rate(
-        value=_clean(round(float(shares.mean()) / STEP) * STEP),
+        value=_clean(round(float(mean) / STEP) * STEP),
         low=_clean(math.floor(float(low) / STEP + 1e-9) * STEP),
         high=_clean(math.ceil(float(high) / STEP - 1e-9) * STEP),
     )
@@ -214,7 +242,7 @@ def _pairs(left: pl.DataFrame, right: pl.DataFrame, on: str, *, ordered: bool = 
 
 def wilson(found: int, of: int) -> Rate:
     """Return a share with its 95% interval by Wilson (1927), ends rounded outwards to two digits."""
-    z, p = 1.959964, found / of
+    z, p = _NORMAL, found / of
     middle = (p + z * z / (2 * of)) / (1 + z * z / of)
     half = z * math.sqrt(p * (1 - p) / of + z * z / (4 * of * of)) / (1 + z * z / of)
     low, high = max(0.0, middle - half), min(1.0, middle + half)

@@ -120,7 +120,8 @@ def release(
     out
         The folder to write; it appears whole or not at all, and must not exist.
     draws
-        Partitions drawn from the posterior, by row of ``person_map``; without them no group's quality is said.
+        Partitions drawn from the posterior, by row of ``person_map``; without them no group's quality is said. Where
+        ``quality`` says that the chains did not agree on them, no expected quality is said at all.
     previous
         All earlier releases of the project. Those of the same scope are protected against differences; one of an
         overlapping but other scope forbids the release.
@@ -158,7 +159,7 @@ def release(
             protected,
             agreed,
             statement.records_base(floor),
-            groups=_groups(facts, person_map, draws, people, policy, protected),
+            groups=_groups(facts, person_map, draws, people, policy, protected, quality),
             measured=linkage_quality.measured(facts, person_map),
         )
         document = _document(month, policy, agreed, manifests, linked, floor, protected, said)
@@ -250,11 +251,12 @@ def _groups(
     people: pl.DataFrame,
     policy: ReleasePolicy,
     protected: Sequence[ProtectedTable],
+    quality: Mapping[str, Any],
 ) -> tuple[GroupEntry, ...]:
     if draws is None:
         return ()
     events = in_scope(histories.stack(facts, by_record(person_map)), policy.scope)
-    return linkage_quality.by_group(events, people, person_map, draws, protected)
+    return linkage_quality.by_group(events, people, person_map, draws, protected, quality)
 
 
 def referrals(agreements: Mapping[str, Agreement]) -> list[tuple[str, str]]:

@@ -37,6 +37,7 @@ from linkage.research.bundle import (
 )
 from linkage.research.coarsen import CHAO, safe_base
 from linkage.research.disclosure import ProtectedTable, round_estimate
+from linkage.research.draws import converged
 from linkage.research.estimate import Report, Result, Verdict
 from linkage.research.tables import TOTAL, Grid, Table
 
@@ -220,11 +221,13 @@ def linkage_entry(
     """Say of the linkage what may be said: rates, and no number of links.
 
     Rates between two sources are given where the overlap of their lists is published; those of groups and of test
-    persons come from :mod:`linkage.research.linkage_quality`.
+    persons come from :mod:`linkage.research.linkage_quality`. Expected rates are means over the draws, and none is
+    given where the chains did not agree on these.
     """
+    agreed_on = converged(quality)
     overlaps = next(table for table in tables if table.name == "overlaps")
     by_sources = []
-    for entry in quality.get("by_sources", ()):
+    for entry in quality.get("by_sources", ()) if agreed_on else ():
         one, other = entry["sources"]
         if one != other and {one, other} <= set(manifests) and _count(overlaps, (one, other)):
             rates = {name: _rate(entry.get(name)) for name in ("precision", "recall")}
@@ -236,11 +239,12 @@ def linkage_entry(
         rules_version=first.rules_version,
         epoch=first.epoch,
         records_rounded_to=records_base,
-        precision=_rate(quality.get("precision")),
-        recall=_rate(quality.get("recall")),
+        precision=_rate(quality.get("precision")) if agreed_on else None,
+        recall=_rate(quality.get("recall")) if agreed_on else None,
         by_sources=tuple(by_sources),
         by_group=tuple(groups),
         measured=measured,
+        withheld="" if agreed_on else "not-converged",
     )
 
 

@@ -18,7 +18,7 @@ from linkage.research.bundle import document_bytes
 from linkage.research.disclosure import ProtectedTable
 from linkage.research.draws import by_record, draw_histories, partition
 from linkage.research.histories import stack
-from linkage.research.linkage_quality import FEWEST_DRAWS, FEWEST_LINKS, STEP, by_group, measured, wilson
+from linkage.research.linkage_quality import FEWEST_DRAWS, FEWEST_LINKS, STEP, _wider, by_group, measured, wilson
 from linkage.research.release import in_scope, scoped_persons
 from linkage.research.tables import TOTAL, build_tables
 
@@ -121,6 +121,34 @@ def test_without_enough_draws_nothing_is_said_by_group(parts: tuple[Any, ...]) -
     events, people, person_map, tables = parts
     assert by_group(events, people, person_map, drawn(person_map, FEWEST_DRAWS - 1), tables) == ()
     assert by_group(events, people, person_map, drawn(person_map, FEWEST_DRAWS), tables) != ()
+
+
+def test_draws_that_are_worth_too_few_or_of_chains_that_did_not_agree_say_nothing(parts: tuple[Any, ...]) -> None:
+    events, people, person_map, tables = parts
+
+    def said(**posterior: Any) -> tuple[Any, ...]:
+        return by_group(events, people, person_map, drawn(person_map, 40), tables, {"posterior": posterior})
+
+    assert said() and said(r_hat=1.04, effective_draws=20.0, converged=True)
+    assert said(r_hat=1.02, effective_draws=FEWEST_DRAWS - 0.1, converged=True) == ()
+    assert said(r_hat=1.2, effective_draws=40.0, converged=False) == ()
+    # A map that says R-hat alone, as they once did; None is that chains stood still apart.
+    assert said(r_hat=1.1) and said(r_hat=1.11) == said(r_hat=None) == ()
+
+
+def test_intervals_are_the_wider_the_less_the_draws_are_worth(parts: tuple[Any, ...]) -> None:
+    events, people, person_map, tables = parts
+    draws = drawn(person_map, 80)
+    widths = []
+    for worth in (80.0, 40.0, 20.0):
+        quality = {"posterior": {"r_hat": 1.0, "effective_draws": worth, "converged": True}}
+        entries = by_group(events, people, person_map, draws, tables, quality)
+        widths.append(sum(entry.precision.high - entry.precision.low for entry in entries))
+    assert widths[0] <= widths[1] <= widths[2] and widths[0] < widths[2]
+    assert _wider(50, 50.0) == pytest.approx(np.sqrt(1 + 1 / 50) * 2.0096 / 1.96, rel=1e-4)
+    assert _wider(50, 20.0) > _wider(50, 49.0)
+    for entry in by_group(events, people, person_map, draws, tables):
+        assert entry.recall.high <= 1.0
 
 
 def test_where_nothing_is_in_doubt_all_is_right(parts: tuple[Any, ...]) -> None:

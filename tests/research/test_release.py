@@ -111,6 +111,23 @@ def test_nothing_of_the_hubs_numbers_of_links_and_records_gets_out(small_release
     assert any(cell.count is None for cell in overlaps.cells)
 
 
+def test_of_draws_on_which_the_chains_did_not_agree_no_quality_is_said(maker: Any, small: Any, tmp_path: Path) -> None:
+    posterior = {"r_hat": 1.31, "effective_draws": 4.2, "converged": False}
+    made = maker.release(small, tmp_path / "apart", quality=small.quality | {"posterior": posterior})
+    linkage = json.loads((made.folder / "release.json").read_text(encoding="utf-8"))["linkage"]
+    assert linkage["withheld"] == "not-converged" and "by_group" not in linkage
+    assert (linkage["precision"], linkage["recall"], linkage["by_sources"]) == (None, None, [])
+    text = (made.folder / "report.html").read_text(encoding="utf-8")
+    assert "No expected precision or recall is given" in text and "Expected precision" not in text
+    agreed = maker.release(
+        small, tmp_path / "agreed", quality=small.quality | {"posterior": posterior | {"converged": True}}
+    )
+    text = (agreed.folder / "report.html").read_text(encoding="utf-8")
+    assert agreed.document.linkage.precision is not None and "Expected precision" in text
+    assert "withheld" not in json.loads((agreed.folder / "release.json").read_text(encoding="utf-8"))["linkage"]
+    assert [entry.cells for entry in agreed.document.tables] == [entry.cells for entry in made.document.tables]
+
+
 def test_report_and_figures_print_published_counts_only(maker: Any, small: Any, small_release: Any) -> None:
     page = Texts()
     page.feed((small_release.folder / "report.html").read_text(encoding="utf-8"))
