@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from typing import Protocol
 
 import numpy as np
@@ -190,13 +191,24 @@ def _listed(column: pl.Series) -> tuple[Numbers | None, pl.Series]:
 def _numbered(columns: Sequence[pl.Series]) -> tuple[pl.Series, list[Numbers]]:
     """Return the distinct entries of some columns, and each column's as numbers from 1 on; 0 is none or empty."""
     every = pl.concat([_NOTHING, *(column.rename("") for column in columns)])
-    # Categories of their own: their codes count from 0 on in order of first occurrence, so that "" has the 0.
-    codes = every.cast(pl.Categorical(pl.Categories.random())).to_physical().to_numpy()
-    numbers = (np.fmax(codes, 0) if every.null_count() else codes).astype(np.int32)
-    first = np.empty(int(numbers.max()) + 1, np.int32)
-    first[numbers[::-1]] = np.arange(len(numbers), dtype=np.int32)[::-1]
+    for seed in count():
+        code = every.hash(seed).to_numpy()
+        code = code ^ code[0]  # the empty entry, which is the first, and what is missing have 0
+        if every.null_count():
+            code[every.is_null().to_numpy()] = 0
+        order = np.argsort(code)
+        code = code[order]
+        new = np.append(True, code[1:] != code[:-1])
+        numbers = np.empty(len(code), np.int32)
+        numbers[order] = np.cumsum(new, dtype=np.int32) - 1
+        first = order[new]
+        first[0] = 0
+        distinct = every[first]
+        # What is hashed alike must be the same; if it is not, which as good as never happens, it is hashed anew.
+        if (distinct[numbers] == every).all():
+            break
     ends = np.cumsum([len(column) for column in columns])
-    return every[first[1:]], np.split(numbers[1:], ends[:-1])
+    return distinct[1:], np.split(numbers[1:], ends[:-1])
 
 
 def _turns(record: Numbers | None, numbers: Numbers, height: int) -> list[_Turn]:
@@ -230,8 +242,9 @@ def _filters(
     per_weight = _hashes_per_weight(spec, _weights(entry, spec, namespaces, height))
     width, wide = spec.bits // 64, spec.diffusion.bits // 64
     # What is diffused stands at the end of the memory, whose front what it becomes fills: none is written on unread.
-    memory = np.zeros(height * max(width, wide), np.uint64)
+    memory = np.empty(height * max(width, wide), np.uint64)
     joined = memory[len(memory) - height * width :].reshape(height, width)
+    joined[:] = 0
     for tag, members in parts.items():
         subkey = derive(purpose="filter", field=f"{entry.name}/{tag}")
         for several in namespaces[tag]:
@@ -277,8 +290,8 @@ def _join(
             records.append(turn.record)
             codes.append(np.where(turn.piece > 0, hashes[turn.record] * distinct + turn.piece, 0))
     which, asked = number(np.concatenate(codes))
-    count, piece = np.divmod(asked, distinct)
-    rows, place = rows_of_values(key, several.cut, piece, count, bits)
+    hashes, piece = np.divmod(asked, distinct)
+    rows, place = rows_of_values(key, several.cut, piece, hashes, bits)
     places = np.split(place[which], np.cumsum([len(code) for code in codes])[:-1])
     for record, at in zip(records, places, strict=True):
         _or_rows(joined, record, rows, at)

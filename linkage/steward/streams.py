@@ -8,6 +8,7 @@ under one hash more are those under one hash less and one more.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress
 
 import numpy as np
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -125,12 +126,13 @@ class _TokenRows:
         self._most = int(most.max(initial=0))
         # How many tokens are asked for so many positions at least.
         self._asked = np.searchsorted(-most[order], -np.arange(self._most + 1), "right")
-        ranked = list(map(tokens.__getitem__, order.tolist()))
         self._drawn: list[NDArray[np.uint16]] = []
         for block in range(-(-self._most // _PER_BLOCK)):
-            several = ranked[: self._asked[block * _PER_BLOCK + 1]]
-            drawn = np.frombuffer(digests(key, several, block.to_bytes(4, "big")), ">u2").reshape(-1, _PER_BLOCK)
-            self._drawn.append(drawn.T & np.uint16(bits - 1))
+            asked = most > block * _PER_BLOCK
+            codes = digests(key, compress(tokens, asked.tolist()), block.to_bytes(4, "big"))
+            drawn = np.frombuffer(codes, ">u2").reshape(-1, _PER_BLOCK)
+            ranked = np.argsort(-most[asked], kind="stable")
+            self._drawn.append(drawn[ranked].T & np.uint16(bits - 1))
 
     def tables(self, first: int) -> Iterator[tuple[int, Numbers, Words]]:
         """Yield the rows of all tokens, from the first count on, as many counts at once as a table holds.

@@ -269,6 +269,17 @@ def test_how_many_records_are_worked_on_at_once_changes_nothing(
     assert encoded(rows, CONSTANT, labels=labels).equals(whole)
 
 
+@pytest.mark.parametrize("alike", [[0], [0, 1, 2]])
+def test_values_that_are_hashed_alike_are_not_taken_for_the_same(
+    monkeypatch: pytest.MonkeyPatch, alike: list[int]
+) -> None:
+    usual, hashed = encoded(SOME, CONSTANT), pl.Series.hash
+    monkeypatch.setattr(
+        pl.Series, "hash", lambda values, seed: hashed(values, seed) // 2 ** (62 if seed in alike else 0)
+    )
+    assert encoded(SOME, CONSTANT).equals(usual)
+
+
 def test_no_records_are_an_empty_frame_with_all_columns() -> None:
     assert encoded([], CONSTANT).schema == encoded([ALICE], CONSTANT).schema
     assert encoded([], CONSTANT).height == 0
