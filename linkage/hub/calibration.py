@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +16,14 @@ __all__ = ["calibrate", "find_repeats"]
 Floats = NDArray[np.float64]
 
 _LEAST = 30  # unlike pairs beyond which their tail is extrapolated
+_FEWER = 10  # the same where they are free of people under two numbers
 _POOL = 30.0  # pairs by which a source pair's height leans on that of all
 _RAREST = 1e-3  # unlike pairs a level is thought to hold at least
+_SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 _REPEAT = 0.98  # probability from which two records of one source are taken for one person
 
 
-def calibrate(
-    problem: Problem, unlike_pairs: float, total: Floats, probability: Floats
-) -> tuple[NDArray[np.uint8], Floats, Floats]:
+def calibrate(problem: Problem, total: Floats, probability: Floats) -> tuple[NDArray[np.uint8], Floats, Floats]:
     """Cut the sum of weights into levels by how rare it is among unlike pairs.
 
     Unlike pairs of one source tell how the sum falls off, beyond the last thirty of them by the exponential law that
@@ -42,20 +43,20 @@ def calibrate(
     height : float64 (candidates,): log of the height of the candidate's source pair over that within sources
     """
     linkable = problem.linkable
-    # Without a source free of repeats, all pairs stand in for unlike ones, as far as they are not taken for matches;
-    # these are then so many of the best that the tail is not read among them.
+    # Without unlike pairs, all stand in for them, as far as they are not taken for matches; these are then so many of
+    # the best that the tail is not read among them.
     some = bool(problem.unlike.any())
-    compared, reference = (unlike_pairs, problem.unlike) if some else (problem.linkables.sum(), linkable)
+    compared, reference = (problem.unlike_pairs, problem.unlike) if some else (problem.linkables.sum(), linkable)
     matches = float(probability.sum())
-    least = float(_LEAST) if some else max(_LEAST, matches)
+    least = float(_FEWER if problem.contrast else _LEAST) if some else max(_LEAST, matches)
     best = np.flatnonzero(reference)[np.argsort(-total[reference])]
     tail = _Tail(total[best], (1 / problem.reach[best]) * (1.0 if some else np.maximum(1 - probability[best], 1e-3)))
-    share = min(0.05, max(4 * matches / problem.linkables.sum(), 20 * least / compared))
+    share = min(0.05, max(4 * matches / problem.linkables.sum(), 20 * max(_LEAST, least) / compared))
     base, edges, chance = tail.cut(share, compared, least, float(total.max()))
     # Nothing is known of what happens less than once in a thousand times as many pairs as were seen.
     chance = np.maximum(chance, _RAREST / compared)
     levels = np.searchsorted(edges + base, total, side="right").astype(np.uint8)
-    over = linkable & (total > base)
+    over = linkable & (levels > 0)
     unmatched = (1 - probability[over]) / problem.reach[over]
     others = np.bincount(problem.pair_of[over], weights=unmatched, minlength=len(problem.linkables))
     usual = problem.linkables * chance[1:].sum()
@@ -92,7 +93,7 @@ class _Tail:
         chance : share of unlike pairs at each level from 0 on
         """
         so_far = np.cumsum(self.count)
-        last = min(int(np.searchsorted(so_far, share * compared)), len(so_far) - 1)
+        last = self._end_of_ties(min(int(np.searchsorted(so_far, share * compared)), len(so_far) - 1), 20 * least)
         base = float(self.total[last])
         beyond, count = self.total[: last + 1] - base, so_far[: last + 1]
         whole = float(count[-1])
@@ -116,6 +117,11 @@ class _Tail:
         # Where weights tie, a level may hold no unlike pair: next to nothing keeps its weight finite.
         chance = np.maximum(np.concatenate([above[:-1] - above[1:], above[-1:]]), above[0] * 1e-15)
         return base, edges, np.concatenate([[max(1 - chance.sum(), 1e-9)], chance])
+
+    def _end_of_ties(self, last: int, enough: float) -> int:
+        """Cut where the sum changes: before the sums that tie at the cut, or after them where too few come before."""
+        before, after = (int(np.searchsorted(-self.total, -self.total[last], side=side)) for side in _SIDES)
+        return before - 1 if before and float(self.count[:before].sum()) >= enough else after - 1
 
 
 def find_repeats(candidates: Candidates, levels: NDArray[np.uint8], m: Floats, u: Floats) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from linkage.errors import LinkError
 
-__all__ = ["cluster", "cluster_reference"]
+__all__ = ["THRESHOLD", "cluster", "cluster_reference"]
 
 
 THRESHOLD = 0.5

@@ -1,7 +1,8 @@
 """Which pairs of records compete for what, and how many of the best would be false.
 
 A record has one slot for each other source that is free of repeats: at most one of its pairs with that source is a
-match. Pairs within such a source cannot match and serve as decoys.
+match. Pairs within such a source cannot match and serve as decoys. Where no source is free of repeats, pairs between
+two persons of whom several records each are known take their place.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ Floats = NDArray[np.float64]
 _START = 0.05  # share of false pairs, judged by unlike pairs, up to which pairs start the estimation
 _GATE = 0.10  # the same share above which the data show no links at all
 _STRETCHES = (100, 50, 25, 12, 6)  # pairs a record from which, to a quarter of them, the fall-off of chance is read
+_CONTRASTS = 1_000  # pairs between known persons from which these stand for chance
 _COMPETITORS = 10  # candidates a record, the best of all, among which the start and the gate are decided
 
 
@@ -35,7 +37,9 @@ class Problem:
     right: NDArray[np.int64]
     records: int
     linkable: NDArray[np.bool_]
-    unlike: NDArray[np.bool_]  # pairs of one source that are no repeats: the decoys
+    unlike: NDArray[np.bool_]  # pairs that are alike by chance alone: the decoys
+    unlike_pairs: float  # of the design
+    contrast: bool  # whether decoys are such that could be linked all the same, or would be, if there were any
     repeats: NDArray[np.int64]  # (repeats,) the others of them, as places in the candidates
     twin: NDArray[np.int64]  # the candidate that stands for this one: itself, but where repeats make two of one
     pair_of: NDArray[np.int64]  # source pair of each candidate
@@ -58,14 +62,19 @@ def pose(encoded: Encoded, candidates: Candidates, repeats: NDArray[np.int64], w
     a, b = source[candidates.left], source[candidates.right]
     sizes = np.bincount(source, minlength=number).astype(float)
     single = encoded.deduplicated
-    unlike = ~candidates.linkable
+    unlike, unlike_pairs = ~candidates.linkable, candidates.unlike_pairs
     unlike[repeats] = False
+    contrast = not single.any()
+    if contrast:
+        unlike, unlike_pairs = _contrasts(encoded.known, candidates)
     return Problem(
         left=np.where(single[b], left * number + b, -1),
         right=np.where(single[a], right * number + a, -1),
         records=len(source),
         linkable=candidates.linkable,
         unlike=unlike,
+        unlike_pairs=unlike_pairs,
+        contrast=contrast,
         repeats=repeats,
         twin=_twins(left, right, weight, unit),
         pair_of=np.minimum(a, b) * number + np.maximum(a, b),
@@ -73,9 +82,24 @@ def pose(encoded: Encoded, candidates: Candidates, repeats: NDArray[np.int64], w
         second=np.tile(sizes, number),
         linkables=candidates.pairs.ravel(),
         exclusive=np.logical_and.outer(single, single).ravel(),
-        ratio=float(candidates.pairs.sum() / max(candidates.unlike_pairs, 1)),
+        ratio=float(candidates.pairs.sum() / max(unlike_pairs, 1)),
         reach=candidates.reach,
     )
+
+
+def _contrasts(known: NDArray[np.int64], candidates: Candidates) -> tuple[NDArray[np.bool_], float]:
+    """Return the pairs between two persons of whom several records each are known, and how many were compared.
+
+    Had the two been one person, the records of both would have come together, so that next to none of these pairs is
+    a match, whichever way it was compared; too few of them say nothing.
+    """
+    size = np.bincount(known)
+    several = size[size > 1].astype(float)
+    pairs = float(several.sum() ** 2 - (several**2).sum()) / 2
+    if pairs < _CONTRASTS:
+        return np.zeros(len(candidates.left), np.bool_), 0.0
+    left, right = known[candidates.left], known[candidates.right]
+    return (size[left] > 1) & (size[right] > 1) & (left != right), pairs
 
 
 def units(records: int, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -113,7 +137,9 @@ def _false_shares(problem: Problem, score: Floats) -> tuple[NDArray[np.int64], F
     order = order[problem.linkable[order] | problem.unlike[order]]
     linkable = problem.linkable[order]
     if problem.unlike.any():
-        false = np.cumsum(~linkable / problem.reach[order]) * problem.ratio + max(1.0, problem.ratio)
+        # Where decoys may match, one more would be many times one: a few matches could not be told from none.
+        more = 1.0 if problem.contrast else max(1.0, problem.ratio)
+        false = np.cumsum(problem.unlike[order] / problem.reach[order]) * problem.ratio + more
     else:
         false = _expected_unlike(problem, score, score[order]) + 1
     share = false / np.maximum(np.cumsum(linkable / problem.reach[order]), 1)

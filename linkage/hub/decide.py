@@ -26,6 +26,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _SURE = 1e-4  # doubt below which two records of one source, found to be one person, are not parted again
+_LEAST = 0.25  # probability from which a pair may be a link: where next to nothing matches, any F1 is a chance one
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def best_threshold(probability: Floats, cost: float | None = None) -> float:
     if not len(descending) or descending[0] <= 0:
         return 0.5
     reached = 2 * np.cumsum(descending) / (np.arange(1, len(descending) + 1) + descending.sum())
-    return float(reached.max() / 2)
+    return max(_LEAST, float(reached.max() / 2))
 
 
 def repeat_pairs(candidates: Candidates, fitted: Fit) -> Ints:

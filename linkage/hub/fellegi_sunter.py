@@ -78,13 +78,15 @@ class Fit:
     shown: bool
 
 
-def fit(encoded: Encoded, candidates: Candidates) -> Fit:
+def fit(encoded: Encoded, candidates: Candidates, *, gate: bool = True) -> Fit:
     """Estimate match weights and probabilities.
 
     Parameters
     ----------
     encoded, candidates
         From :func:`linkage.hub.encoded.stack` and :func:`linkage.hub.compare.compare`.
+    gate
+        Whether every probability is zero where the data do not show that there are links at all.
 
     Returns
     -------
@@ -107,7 +109,7 @@ def fit(encoded: Encoded, candidates: Candidates) -> Fit:
     probability[start] = 1.0
     for _ in range(_REFITS):
         total = sum_weights(_log_ratio(m, u), candidates.levels, candidates.strata) + fixed
-        levels, tail, height = calibrate(problem, candidates.unlike_pairs, total, probability)
+        levels, tail, height = calibrate(problem, total, probability)
         # Unlike pairs say what is chance; where there are none, the fall-off of the score, which is even in the bulk.
         ranking = total if problem.unlike.any() else candidates.score
         found = _maximise(problem, levels, tail, -height, start_pairs(problem, ranking))
@@ -117,7 +119,7 @@ def fit(encoded: Encoded, candidates: Candidates) -> Fit:
         m = _learn_m(candidates.levels[likely], candidates.strata[likely], probability[likely], u)
         problem = pose(encoded, candidates, find_repeats(candidates, levels, found.m, tail), total)
     # What was taken for repeats may be chance as well: here it counts as unlike again.
-    shown = links_shown(pose(encoded, candidates, repeats, total), ranking)
+    shown = not gate or links_shown(pose(encoded, candidates, repeats, total), ranking)
     pair = np.flatnonzero(problem.linkable)
     posterior, matches = probability[pair], found.matches
     if not shown:
@@ -172,6 +174,7 @@ def _maximise(
     matches = np.bincount(problem.pair_of[start], minlength=number).astype(float)
     close, far_chance = np.zeros(len(chosen)), np.zeros(number)
     active, matching = np.zeros(0, np.int64), Matching(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    chance = u[0, 0] * problem.linkables.sum() if problem.contrast else None
     rounds = 0
     for rounds in range(1, _ROUNDS + 1):
         ratio = _log_ratio(m, u)[0, 0]
@@ -188,7 +191,10 @@ def _maximise(
         far_chance = np.minimum(np.exp(np.clip(ratio[0] + prior, -50, 50)), 1e-5)
         before, matches = matches, np.bincount(pair_of, weights=close, minlength=number) + far_pairs * far_chance
         share = np.append(close, (far_pairs * far_chance).sum())
-        m = _learn_m(np.append(level, np.uint8(0))[:, None], strata, share, u, smooth=True, settled=rounds >= _SETTLED)
+        settled = rounds >= _SETTLED
+        m = _learn_m(
+            np.append(level, np.uint8(0))[:, None], strata, share, u, smooth=True, settled=settled, chance=chance
+        )
         if rounds > _SETTLED + 8 and np.abs(matches - before).sum() < 0.1 + 2e-4 * matches.sum():
             break
     probability = np.zeros(len(problem.linkable))
@@ -217,12 +223,13 @@ def _learn_m(
     *,
     smooth: bool = False,
     settled: bool = False,
+    chance: Floats | None = None,
 ) -> Floats:
     """Estimate m from weighted pairs; strata lean on the pooled filter, and m over u never falls with nearness.
 
     Where levels are even steps of one sum, m is smooth along them: an average over a decade of rarity on either side
     keeps a handful of unlike pairs that chance put into one level from passing for matches. Once the matches have
-    ``settled`` where the data hold them, their far end is trimmed.
+    ``settled`` where the data hold them, their far end is trimmed, also by how many pairs reach a level by ``chance``.
     """
     filters, number, size = u.shape
     m = np.empty_like(u)
@@ -234,6 +241,8 @@ def _learn_m(
             counts = correlate1d(counts, _KERNEL, axis=1, mode="nearest")
             if settled:
                 counts[0] = _end_as_they_fell(counts[0])
+                if chance is not None:
+                    counts[0] = _fall_among_chance(counts[0], chance)
         counts = counts + _SPREAD * u[place]
         pooled = counts.sum(axis=0)
         counts = counts + _POOL * pooled / pooled.sum() if number > 1 else pooled[None]
@@ -254,4 +263,17 @@ def _end_as_they_fell(counts: Floats) -> Floats:
     for level in range(min(few, len(counts) - _DECADES - 2) - 1, 0, -1):
         pace = (out[level + 1] / max(out[level + 1 + _DECADES], 1e-12)) ** (1 / _DECADES)
         out[level] = min(out[level], out[level + 1] * min(1.0, pace))
+    return out
+
+
+def _fall_among_chance(counts: Floats, chance: Floats) -> Floats:
+    """Let matches only become fewer where pairs alike by chance outnumber them.
+
+    Where no pair is known to be unlike, chance is carried on from what is seen further out. What it has too much of
+    there, such as pairs that share a frequent name, would pass for a second kind of matches.
+    """
+    fewer = np.flatnonzero((counts < chance) & (chance > 0.5))
+    last = int(fewer[-1]) + 1 if len(fewer) else 0
+    out = counts.copy()
+    out[:last] = np.minimum.accumulate(counts[:last][::-1])[::-1]
     return out

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from linkage.hub.bounds import MISSING
 
-__all__ = ["LEVELS", "TAILS", "cut_distances", "cut_levels", "sum_weights", "weight_of", "weights_by_level"]
+__all__ = ["LEVELS", "TAILS", "cut_distances", "cut_levels", "fall_on", "sum_weights", "weight_of", "weights_by_level"]
 
 TAILS = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4, 5e-5, 2e-5, 1e-5, 5e-6)
 """Tail quantiles of unlike pairs at which levels are cut; nearer pairs fall into steps of distance
@@ -38,6 +38,30 @@ def cut_levels(histogram: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray
             level_of[number, stratum] = cut_distances(used)
             counts[number, stratum] = _unlike_by_level(used, level_of[number, stratum])
     return level_of, counts
+
+
+def fall_on(histogram: NDArray[np.int64], share: float) -> NDArray[np.int64]:
+    """Let the nearest pairs fall off as those next to them do, where matches may be among them.
+
+    Exponentially, at the pace at which eight times the share falls to the share.
+
+    Parameters
+    ----------
+    histogram
+        int64, shape (filters, strata, distances).
+    share
+        Of the pairs, so near that matches may be among them.
+    """
+    out = histogram.copy()
+    for own in out.reshape(-1, histogram.shape[-1]):
+        below = np.cumsum(own).astype(float)
+        edge, wider = (int(np.searchsorted(below, min(0.5, part) * below[-1])) for part in (share, 8 * share))
+        if below[-1] < _FEW or edge == 0 or wider <= edge:
+            continue
+        pace = np.log(below[wider] / below[edge]) / (wider - edge)
+        tail = below[edge] * np.exp(-pace * (edge - np.arange(-1, edge)))
+        own[:edge] = np.minimum(own[:edge], np.round(np.diff(tail)))
+    return out
 
 
 def cut_distances(histogram: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from linkage.contract.spec import LinkageSpec
 from linkage.errors import LinkError
 from linkage.hub.block import BUDGET, RECALL
-from linkage.hub.cluster import cluster
+from linkage.hub.cluster import THRESHOLD, cluster
 from linkage.hub.compare import Candidates, compare
 from linkage.hub.decide import decide, repeat_pairs
 from linkage.hub.encoded import Encoded, stack
@@ -24,6 +25,7 @@ from linkage.hub.quality import assess
 __all__ = ["Linked", "link"]
 
 _AGAIN = 2  # times that sources with repeats are compared anew, with what is known of their repeats by then
+_KNOWN = 0.8  # probability from which two records are known to be one person where no source is free of repeats
 
 
 @dataclass(frozen=True)
@@ -121,18 +123,8 @@ def link(
     encoded = stack(filled, spec, {source: source not in repeats for source in filled})
     if len(encoded.source) == 1 or (len(filled) == 1 and encoded.deduplicated.all()):
         return _apart(encoded, draws)
-    turns = 1 if encoded.deduplicated.all() else 1 + _AGAIN
-    for turn in range(turns):
-        say("comparing" if turn == 0 else "comparing again, knowing repeats")
-        candidates = (
-            compare(encoded, seed=seed, budget=budget, recall=recall) if comparer is None else comparer(encoded, seed)
-        )
-        say("weighing")
-        fitted = fit(encoded, candidates)
-        if turn + 1 < turns:
-            if not fitted.shown:
-                break
-            encoded = replace(encoded, known=_persons(encoded, candidates, fitted))
+    here = functools.partial(compare, seed=seed, budget=budget, recall=recall)
+    encoded, candidates, fitted = _weigh(encoded, here if comparer is None else lambda e: comparer(e, seed), say)
     say("drawing")
     decision = decide(encoded, candidates, fitted, cost=cost, draws=draws, seed=seed)
     fitted = replace(fitted, probability=decision.probability)
@@ -156,9 +148,35 @@ def link(
     )
 
 
-def _persons(encoded: Encoded, candidates: Candidates, fitted: Fit) -> NDArray[np.int64]:
+def _weigh(
+    encoded: Encoded, comparer: Callable[[Encoded], Candidates], say: Callable[[str], None]
+) -> tuple[Encoded, Candidates, Fit]:
+    """Compare and weigh; sources with repeats again, with what is known of these by then.
+
+    Where no source is free of repeats, chance is a guess at first, and what passes for a link need not be one. Pairs
+    between the persons so found are chance beyond doubt, whether these persons are right or not, and it is by them that
+    links are judged in the end.
+    """
+    lone = not encoded.deduplicated.any()
+    turns = 1 if encoded.deduplicated.all() else 1 + _AGAIN
+    for turn in range(turns):
+        say("comparing" if turn == 0 else "comparing again, knowing repeats")
+        candidates = comparer(encoded)
+        say("weighing")
+        fitted = fit(encoded, candidates, gate=not lone or turn > 0)
+        if turn + 1 == turns or not fitted.shown:
+            break
+        known = _persons(encoded, candidates, fitted, _KNOWN if lone else THRESHOLD)
+        if lone and turn and len(np.unique(known)) == len(known):
+            break  # judged by what chance does among them, none of the persons is left
+        encoded = replace(encoded, known=known)
+    return encoded, candidates, fitted
+
+
+def _persons(encoded: Encoded, candidates: Candidates, fitted: Fit, threshold: float) -> NDArray[np.int64]:
     pairs = candidates.left[fitted.pair], candidates.right[fitted.pair], fitted.probability
-    return cluster(*pairs, encoded.source, encoded.deduplicated, repeat_pairs(candidates, fitted))
+    repeats = repeat_pairs(candidates, fitted)
+    return cluster(*pairs, encoded.source, encoded.deduplicated, repeats, threshold=threshold)
 
 
 def _apart(encoded: Encoded, draws: int) -> Linked:

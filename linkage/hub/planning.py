@@ -16,7 +16,7 @@ from linkage.errors import LinkError
 from linkage.hub.block import BUDGET, RECALL, choose_keys, watched
 from linkage.hub.encoded import Encoded, restrict
 from linkage.hub.kernels import MISSING, count_distances, pair_distances
-from linkage.hub.levels import cut_levels, weight_of, weights_by_level
+from linkage.hub.levels import cut_levels, fall_on, weight_of, weights_by_level
 from linkage.hub.pilot import reach_score, survey_scores, take_pilot
 from linkage.hub.plan import Easy, Plan, row_spans
 from linkage.hub.search import find_easy
@@ -27,6 +27,7 @@ MOST = 20_000_000
 """Candidates that can be kept: some 300 bytes each while they are weighed."""
 
 _SAMPLE = 6_000_000  # unlike pairs that are enough for the deepest cut
+_REPEATS = 6.0  # repeats: twice the pairs a record that may be among the nearest where any pair may match
 _MIXED = 4  # words of a filter by which identical ones are known
 _ALIKE, _OWN_ALIKE = 8, 32  # rows of an identical mass among those that stand for unlike ones, and in the own sample
 _RUN = 512  # rows one after the other whose partners are, too
@@ -69,6 +70,8 @@ def plan_comparison(
     left, right = _unlike_sample(encoded, mains, rng)
     threads = get_num_threads()
     histogram = count_distances(encoded.words, encoded.width, encoded.classes, encoded.strata, left, right, threads)
+    if not encoded.deduplicated.any() and len(np.unique(encoded.known)) == len(encoded.known):
+        histogram = fall_on(histogram, _REPEATS / len(encoded.known))
     level_of, unlike_counts = cut_levels(histogram)
     weights = weight_of(level_of, unlike_counts)
     wanted = min(candidates_wanted(len(encoded.source)), most / 4)

@@ -34,7 +34,10 @@ def test_the_threshold_is_the_one_of_greatest_expected_f1(probabilities: list[fl
         return float(2 * given_[chosen].sum() / both) if both > 0 else 0.0
 
     best = max(f1(np.array(chosen, np.bool_)) for chosen in np.ndindex(*(2,) * len(given_)))
-    assert f1(given_ > threshold) == pytest.approx(best, abs=1e-9)
+    if 0 < best / 2 < 0.25:  # so little is expected to match that a link would be a guess
+        assert threshold == 0.25
+    else:
+        assert f1(given_ > threshold) == pytest.approx(best, abs=1e-9)
     assert 0 <= threshold <= 0.5
 
 

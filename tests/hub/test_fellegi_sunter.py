@@ -12,7 +12,7 @@ from linkage.contract import load_spec
 from linkage.hub.calibration import _Tail
 from linkage.hub.compare import compare
 from linkage.hub.encoded import Encoded, stack
-from linkage.hub.fellegi_sunter import fit
+from linkage.hub.fellegi_sunter import _fall_among_chance, fit
 from linkage.hub.isotonic import never_falling
 
 SPEC = load_spec("default")
@@ -113,3 +113,20 @@ def test_a_few_repeats_do_not_bend_the_tail() -> None:
         _, edges, share = _Tail(sample, np.ones(len(sample))).cut(0.01, 100.0 * len(sample), 30, 60.0)
         tails.append(np.interp(20.0, edges, np.log(share[::-1].cumsum()[::-1][1:])))
     assert abs(tails[0] - tails[1]) < 2
+
+
+def test_where_chance_outnumbers_them_matches_only_become_fewer() -> None:
+    counts = np.array([9.0, 12.0, 30.0, 2.0, 5.0, 40.0, 3.0])
+    chance = np.array([1e5, 1e3, 100.0, 10.0, 1.0, 0.1, 0.01])
+    assert _fall_among_chance(counts, chance).tolist() == [2.0, 2.0, 2.0, 2.0, 5.0, 40.0, 3.0]
+    nearest_empty = np.array([1.0, 20.0, 0.0])
+    assert _fall_among_chance(nearest_empty, np.array([1e3, 10.0, 0.01])).tolist() == [1.0, 20.0, 0.0]
+
+
+def test_sums_that_tie_are_not_parted_by_the_lowest_level() -> None:
+    tied = np.concatenate([np.arange(700, 500, -1) / 50, np.full(30_000, 8.0), np.full(100, 1.0)])
+    tail = _Tail(tied, np.ones(len(tied)))
+    base, edges, chance = tail.cut(0.03, 1e6, 5.0, 14.0)
+    above = np.searchsorted(edges + base, tied, side="right") > 0
+    assert np.isclose(chance[1:].sum() * 1e6, above.sum(), rtol=0.02)
+    assert len(np.unique(above[tied == 8.0])) == 1
