@@ -30,7 +30,7 @@ from collections.abc import Sequence
 import cyclopts
 
 from linkage import __version__
-from linkage.cli import demo, hub, keys, lab, research, steward
+from linkage.cli import demo, hub, keys, lab, ledger, research, steward
 from linkage.cli.console import guard
 from linkage.cli.inspect import inspect
 
@@ -45,7 +45,7 @@ app = cyclopts.App(
         "8 table, 9 release, 1 anything else; 64 wrong usage, 70 program fault, 74 file access, 130 stopped."
     ),
 )
-for part in (steward, hub, research, keys, lab):
+for part in (steward, hub, research, keys, ledger, lab):
     app.command(part.app)
 app.command(inspect)
 app.command(demo.demo)

@@ -60,9 +60,10 @@ def _facts(file: Path) -> dict[str, Any]:
         raise SealError(f"{file}: no such file", reason="unreadable", hint=NO_SUCH_FILE)
     with_receipt = _first_bytes(file) == b"linkage-receipt/"
     if with_receipt:
-        header = inspect_receipt(file).model_dump()
+        receipt = inspect_receipt(file)
+        header = receipt.model_dump(exclude_unset=True)
         sender = header.pop("sender")
-        return {"kind": "receipt", "version": 1, "sender": sender, "header": header}
+        return {"kind": "receipt", "version": receipt.version, "sender": sender, "header": header}
     visible = inspect_envelope(file)
     header = (read_manifest if visible["kind"] == "batch" else read_person_map_manifest)(file).model_dump()
     return {

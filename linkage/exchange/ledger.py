@@ -1,8 +1,14 @@
 """The ledger: an append-only list of what was done with which file, in which each line seals the lines before it.
 
 One line of canonical JSON an entry. ``prev`` is the SHA-256 of the line before (without its line end; 64 zeros in
-the first), so that a line that is changed, moved or taken out breaks the chain. What a chain cannot show by itself is
-that its last lines are gone: keep the :func:`head` elsewhere and give it to :func:`verify` as the anchor.
+the first), so that a line that is changed, moved, repeated or taken out breaks the chain.
+
+What a chain cannot show by itself is that its last lines are gone, or that all of it was written anew. Whoever holds
+an :class:`Anchor` from outside shows that: so many entries, and the digest of the last of them. Every receipt carries
+one, so that an agency's receipts hold the hub to its ledger; a release is on the register of releases by the digest of
+its manifest, so that whoever has the release holds the analysis to its register. Only entries after the last thing
+that was given out can be taken away unseen. **A ledger that is deleted together with its folder cannot be noticed from
+within**: nothing is left there to say that it was. Receipts and releases in other hands do.
 
 No names, no pseudonyms, no scores: digests, counts and codes.
 """
@@ -13,11 +19,11 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, NamedTuple
 
 from pydantic import Field, StringConstraints, ValidationError
 
@@ -30,7 +36,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-__all__ = ["GENESIS", "Entry", "append", "entries", "head", "verify"]
+__all__ = ["GENESIS", "Anchor", "Entry", "append", "entries", "head", "verify"]
 
 GENESIS = "0" * 64
 """``prev`` of the first entry, and the head of an empty ledger."""
@@ -80,6 +86,21 @@ class Entry:
     action: str
     object: str | None
     extra: dict[str, str | bool | int | None]
+
+
+class Anchor(NamedTuple):
+    """A place in a ledger, noted outside of it.
+
+    Parameters
+    ----------
+    entries
+        How many entries the ledger had.
+    head
+        SHA-256 of the last of them, hex; :data:`GENESIS` where there was none.
+    """
+
+    entries: int
+    head: str
 
 
 def _broken(path: Path, number: int, what: str) -> SealError:
@@ -137,8 +158,8 @@ def append(
     action: str,
     object_digest: str | None = None,
     extra: dict[str, str | bool | int | None] | None = None,
-) -> str:
-    """Append an entry and return its digest, the new head.
+) -> Anchor:
+    """Append an entry and return the new head.
 
     Safe among processes and threads of one host (a file lock), not on a network file system.
 
@@ -167,7 +188,7 @@ def append(
             raise SealError(f"{path}: an entry is too long for a ledger", reason="malformed")
         file.write(line + b"\n")
         os.fsync(file.fileno())
-    return hashlib.sha256(line).hexdigest()
+        return Anchor(_lines(file), hashlib.sha256(line).hexdigest())
 
 
 def entries(path: Path) -> Iterator[Entry]:
@@ -204,34 +225,73 @@ def _entry(path: Path, number: int, line: bytes) -> dict[str, Any]:
         raise _broken(path, number, "not an entry") from None
 
 
-def head(path: Path) -> str:
-    """Return the digest of the last entry after checking the whole chain. Keep it where the ledger's writer cannot."""
-    digest = GENESIS
-    for entry in entries(path):
-        digest = entry.digest
-    return digest
+def head(path: Path) -> Anchor:
+    """Return the number of entries and the digest of the last one, after checking the whole chain.
 
-
-def verify(path: Path, anchor: str | None = None) -> int:
-    """Check the whole chain and return the number of entries.
-
-    Parameters
-    ----------
-    path
-        The ledger.
-    anchor
-        A head noted earlier: it must still be in the chain, or lines after it were taken away or rewritten.
+    Keep it where the ledger's writer cannot change it.
 
     Raises
     ------
     SealError
         ``ledger-broken`` or ``unreadable``.
     """
+    return verify(path)
+
+
+def verify(path: Path, anchors: Collection[Anchor] = (), objects: Collection[str] = ()) -> Anchor:
+    """Check the whole chain, and that it still holds what was noted elsewhere.
+
+    Parameters
+    ----------
+    path
+        The ledger.
+    anchors
+        Heads noted earlier: the ledger must still have these very entries at these very places. Otherwise entries were
+        taken off its end, it was written anew, or what was noted belongs to another branch of it.
+    objects
+        SHA-256 of files, hex, which the ledger must name.
+
+    Returns
+    -------
+    Anchor
+        The head.
+
+    Raises
+    ------
+    SealError
+        ``ledger-broken``: the chain does not hold. ``ledger-shortened``: it has fewer entries than were noted.
+        ``ledger-rewritten``: another entry stands where one was noted. ``not-in-ledger``: a file is not named.
+        ``unreadable``.
+    """
     path = Path(path)
-    count, found = 0, anchor is None or anchor == GENESIS
+    wanted: dict[int, set[str]] = {}
+    for anchor in anchors:
+        wanted.setdefault(anchor.entries, set()).add(anchor.head)
+    missing, at = set(objects), Anchor(0, GENESIS)
+    _check_place(path, at, wanted)
     for entry in entries(path):
-        count += 1
-        found = found or entry.digest == anchor
-    if not found:
-        raise _broken(path, count, "the chain does not hold the entry that was noted elsewhere")
-    return count
+        at = Anchor(entry.number, entry.digest)
+        _check_place(path, at, wanted)
+        missing.discard(entry.object or "")
+    if max(wanted, default=0) > at.entries:
+        raise SealError(
+            f"{path}: {at.entries} entries, and {max(wanted)} were noted elsewhere",
+            reason="ledger-shortened",
+            hint="entries were taken off its end; bring it back from a copy, and find out who could write there",
+        )
+    if missing:
+        raise SealError(
+            f"{path}: {len(missing)} of the files noted elsewhere are not in the ledger",
+            reason="not-in-ledger",
+            hint="the ledger is another one, entries were taken off its end, or it was written anew",
+        )
+    return at
+
+
+def _check_place(path: Path, at: Anchor, wanted: dict[int, set[str]]) -> None:
+    if wanted.get(at.entries, {at.head}) != {at.head}:
+        raise SealError(
+            f"{path}: entry {at.entries} is not the one that was noted elsewhere",
+            reason="ledger-rewritten",
+            hint="the ledger was written anew, or went two ways from a common start; compare it with a copy",
+        )

@@ -2,11 +2,13 @@
 
 ::
 
-    linkage-receipt/1
+    linkage-receipt/2
     {"batch_digest":...}      canonical JSON
     <signature>               base64, Ed25519, over the first line and the second without its line end
 
-A receipt says nothing about links: what the hub found in a batch never flows back to an agency.
+A receipt says nothing about links: what the hub found in a batch never flows back to an agency. It says how long the
+hub's ledger was and what stood last in it, so that whoever keeps the receipt can tell when the ledger was shortened or
+rewritten (:func:`linkage.exchange.ledger.verify`). Version 1 had no such anchor, and is still read.
 """
 
 from __future__ import annotations
@@ -21,12 +23,14 @@ from linkage.contract.vocabulary import Name
 from linkage.exchange.canonical import dump, encode_bytes, load, load_bytes
 from linkage.exchange.files import atomic_write
 from linkage.exchange.keys import Party, PublicParty
+from linkage.exchange.ledger import Anchor
 from linkage.exchange.manifest import HEX32, Strict
 from linkage.exchange.reasons import refuse
 
 __all__ = ["Receipt", "inspect_receipt", "read_receipt", "write_receipt"]
 
-_FIRST_LINE = b"linkage-receipt/1\n"
+_FIRST_LINES = {1: b"linkage-receipt/1\n", 2: b"linkage-receipt/2\n"}
+_NEWEST = 2
 _LARGEST = 8 * 1024
 _PURPOSE = "receipt"
 
@@ -48,6 +52,9 @@ class Receipt(Strict):
         Microseconds since 1970 UTC.
     sender
         Key id of the hub.
+    ledger_entries, ledger_head
+        The hub's ledger when the receipt was written, the entry on this batch included: how many entries, and the
+        SHA-256 of the last. None in version 1.
     """
 
     batch_digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -57,12 +64,28 @@ class Receipt(Strict):
     records: Annotated[int, Field(ge=0, le=1 << 31)]
     time: Annotated[int, Field(gt=0, lt=2**53)]
     sender: Annotated[str, StringConstraints(pattern=HEX32)]
+    ledger_entries: Annotated[int, Field(ge=1, lt=2**53)] | None = None
+    ledger_head: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.status == "accepted") == (self.reason is not None):
             raise ValueError("a reason belongs to a quarantined batch, and only there")
+        if (self.ledger_entries is None) != (self.ledger_head is None):
+            raise ValueError("an anchor is a number of entries and a head")
         return self
+
+    @property
+    def version(self) -> int:
+        """Version of the format."""
+        return 1 if self.ledger_head is None else _NEWEST
+
+    @property
+    def anchor(self) -> Anchor | None:
+        """The place in the hub's ledger that the receipt vouches for; none in version 1."""
+        if self.ledger_entries is None or self.ledger_head is None:
+            return None
+        return Anchor(self.ledger_entries, self.ledger_head)
 
 
 def write_receipt(
@@ -73,9 +96,10 @@ def write_receipt(
     status: Literal["accepted", "quarantined"],
     reason: str | None,
     records: int,
+    anchor: Anchor,
     sender: Party,
 ) -> Receipt:
-    """Sign and write a receipt.
+    """Sign and write a receipt, with the hub's ledger as it is then (``anchor``).
 
     Raises
     ------
@@ -91,20 +115,28 @@ def write_receipt(
             "records": records,
             "time": time.time_ns() // 1000,
             "sender": sender.key_id,
-        }
+            "ledger_entries": anchor.entries,
+            "ledger_head": anchor.head,
+        },
+        _NEWEST,
     )
     body = dump(receipt.model_dump())
-    signature = sender.sign(_PURPOSE, _FIRST_LINE + body)
+    signature = sender.sign(_PURPOSE, _FIRST_LINES[_NEWEST] + body)
     with atomic_write(Path(path)) as temporary:
-        temporary.write_bytes(_FIRST_LINE + body + b"\n" + encode_bytes(signature).encode() + b"\n")
+        temporary.write_bytes(_FIRST_LINES[_NEWEST] + body + b"\n" + encode_bytes(signature).encode() + b"\n")
     return receipt
 
 
-def _validated(content: dict[str, Any]) -> Receipt:
+def _validated(content: dict[str, Any], version: int) -> Receipt:
+    if ("ledger_entries" in content or "ledger_head" in content) != (version > 1):
+        raise refuse("malformed")
     try:
-        return Receipt.model_validate(content)
+        receipt = Receipt.model_validate(content)
     except ValidationError:
         raise refuse("malformed") from None
+    if receipt.version != version:
+        raise refuse("malformed")
+    return receipt
 
 
 def _parse(path: Path) -> tuple[bytes, Receipt, bytes]:
@@ -113,16 +145,18 @@ def _parse(path: Path) -> tuple[bytes, Receipt, bytes]:
             data = file.read(_LARGEST + 1)
     except OSError:
         raise refuse("unreadable") from None
-    if not data.startswith(_FIRST_LINE):
+    version = next((number for number, line in _FIRST_LINES.items() if data.startswith(line)), None)
+    if version is None:
         raise refuse("bad-version")
-    lines = data[len(_FIRST_LINE) :].split(b"\n")
+    first_line = _FIRST_LINES[version]
+    lines = data[len(first_line) :].split(b"\n")
     if len(data) > _LARGEST or len(lines) != 3 or lines[2]:
         raise refuse("malformed")
     try:
         content, signature = load(lines[0]), load_bytes(lines[1].decode("ascii"), 64)
     except ValueError:
         raise refuse("malformed") from None
-    return _FIRST_LINE + lines[0], _validated(content), signature
+    return first_line + lines[0], _validated(content, version), signature
 
 
 def inspect_receipt(path: Path) -> Receipt:

@@ -339,11 +339,12 @@ def _settle(judged: list[_Judged], folder: StateFolder, hub: Party, history: His
 def _accept(entry: _Judged, manifest: BatchManifest, folder: StateFolder, hub: Party) -> Accepted:
     target = folder.batch(manifest.source, entry.digest)
     place_copy(entry.path, target)
+    anchor = None
     if not entry.finished:
         told = ("source", "batch_id", "serial", "month", "epoch", "spec_digest", "fingerprint", "records")
         extra = {name: getattr(manifest, name) for name in told}
-        ledger.append(folder.ledger, actor=hub.name, action=ACCEPT, object_digest=entry.digest, extra=extra)
-    _receipt(entry, folder, hub, None, manifest.records)
+        anchor = ledger.append(folder.ledger, actor=hub.name, action=ACCEPT, object_digest=entry.digest, extra=extra)
+    _receipt(entry, folder, hub, None, manifest.records, anchor)
     for suffix in ("batch", "json"):  # refused earlier, and good now: an agreement was renewed, say
         (folder.quarantine / f"{entry.digest}.{suffix}").unlink(missing_ok=True)
     return Accepted(manifest.source, target, entry.digest, manifest)
@@ -354,14 +355,20 @@ def _quarantine(entry: _Judged, reason: str, folder: StateFolder, hub: Party, hi
     note = {"name": entry.name, "source": entry.source or _UNKNOWN, "reason": reason, "detail": entry.detail}
     with atomic_write(folder.quarantine / f"{entry.digest}.json") as temporary:
         temporary.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
+    anchor = None
     if history.quarantined.get(entry.digest) != reason:
         extra: dict[str, str | bool | int | None] = {"source": entry.source or _UNKNOWN, "reason": reason}
-        ledger.append(folder.ledger, actor=hub.name, action=QUARANTINE, object_digest=entry.digest, extra=extra)
-    _receipt(entry, folder, hub, reason, 0)
+        anchor = ledger.append(
+            folder.ledger, actor=hub.name, action=QUARANTINE, object_digest=entry.digest, extra=extra
+        )
+    _receipt(entry, folder, hub, reason, 0, anchor)
     return Quarantined(entry.name, reason, entry.digest, entry.detail)
 
 
-def _receipt(entry: _Judged, folder: StateFolder, hub: Party, reason: str | None, records: int) -> None:
+def _receipt(
+    entry: _Judged, folder: StateFolder, hub: Party, reason: str | None, records: int, anchor: ledger.Anchor | None
+) -> None:
+    """Write the receipt; where the ledger had the entry already, with the head that it has now."""
     write_receipt(
         folder.receipts / f"{entry.digest}.{reason or 'accepted'}.receipt",
         batch_digest=entry.digest,
@@ -369,5 +376,6 @@ def _receipt(entry: _Judged, folder: StateFolder, hub: Party, reason: str | None
         status="quarantined" if reason else "accepted",
         reason=reason,
         records=records,
+        anchor=anchor or ledger.head(folder.ledger),
         sender=hub,
     )

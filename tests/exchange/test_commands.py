@@ -9,7 +9,7 @@ import pytest
 from linkage.cli.inspect import inspect
 from linkage.cli.keys import app
 from linkage.errors import KeyFileError, SealError
-from linkage.exchange import file_digest, load_linkage_key, load_party, load_public, write_receipt
+from linkage.exchange import file_digest, ledger, load_linkage_key, load_party, load_public, write_receipt
 from linkage.exchange.canonical import encode_bytes
 
 
@@ -78,12 +78,19 @@ def test_inspect_batch(tmp_path: Path, batch_bytes: bytes, cast: Any, capsys: py
 def test_inspect_receipt(tmp_path: Path, cast: Any, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "mpd.receipt"
     write_receipt(
-        path, batch_digest="a" * 64, source="mpd", status="quarantined", reason="damaged", records=0, sender=cast.hub
+        path,
+        batch_digest="a" * 64,
+        source="mpd",
+        status="quarantined",
+        reason="damaged",
+        records=0,
+        anchor=ledger.Anchor(7, "b" * 64),
+        sender=cast.hub,
     )
     inspect(path, json=True)
     content = json.loads(capsys.readouterr().out)
     assert (content["kind"], content["sender"]) == ("receipt", cast.hub.key_id)
-    assert content["header"]["reason"] == "damaged"
+    assert (content["version"], content["header"]["reason"], content["header"]["ledger_entries"]) == (2, "damaged", 7)
     inspect(path)
     assert "quarantined" in capsys.readouterr().out
 

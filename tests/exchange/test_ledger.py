@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from linkage.errors import SealError
 from linkage.exchange import ledger
+from linkage.exchange.canonical import dump, load
 
 
 @pytest.fixture
@@ -38,15 +39,15 @@ def test_chain(book: Path) -> None:
     assert entries[0].extra == {"records": 340, "source": "mpd"}
     assert entries[2].extra == {"dry": False, "reason": None}
     assert [entry.prev for entry in entries] == ["0" * 64, *(hashlib.sha256(line).hexdigest() for line in lines[:-1])]
-    assert ledger.head(book) == entries[-1].digest == hashlib.sha256(lines[-1]).hexdigest()
-    assert ledger.verify(book) == 4
+    assert ledger.head(book) == (4, entries[-1].digest) == (4, hashlib.sha256(lines[-1]).hexdigest())
+    assert ledger.verify(book) == ledger.head(book)
     assert [entry.time for entry in entries] == sorted(entry.time for entry in entries)
 
 
 def test_append_returns_the_new_head(book: Path) -> None:
     head = ledger.append(book, actor="hub", action="link")
     assert head == ledger.head(book)
-    assert ledger.verify(book, anchor=head) == 5
+    assert ledger.verify(book, [head]) == head == (5, head.head)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -67,8 +68,8 @@ def test_any_flipped_bit_before_the_last_line_is_told(book: Path, data: st.DataO
 def test_changed_last_line_is_told_by_the_anchor(book: Path) -> None:
     head = ledger.head(book)
     book.write_bytes(book.read_bytes().replace(b'"purge"', b'"spare"'))
-    assert ledger.verify(book) == 4
-    assert reason_of(lambda: ledger.verify(book, anchor=head)) == "ledger-broken"
+    assert ledger.verify(book).entries == 4
+    assert reason_of(lambda: ledger.verify(book, [head])) == "ledger-rewritten"
 
 
 @pytest.mark.parametrize(
@@ -98,18 +99,107 @@ def test_tampering_is_told(book: Path, tamper: Callable[[list[bytes]], list[byte
 def test_lines_taken_off_the_end_are_told_by_the_anchor(book: Path) -> None:
     head = ledger.head(book)
     book.write_bytes(b"".join(book.read_bytes().splitlines(keepends=True)[:-1]))
-    assert ledger.verify(book) == 3
-    assert reason_of(lambda: ledger.verify(book, anchor=head)) == "ledger-broken"
+    assert ledger.verify(book).entries == 3
+    assert reason_of(lambda: ledger.verify(book, [head])) == "ledger-shortened"
 
 
 def test_rewritten_ledger_is_told_by_the_anchor(book: Path, tmp_path: Path) -> None:
-    anchor = list(ledger.entries(book))[1].digest
+    anchor = ledger.Anchor(2, list(ledger.entries(book))[1].digest)
     other = tmp_path / "other.jsonl"
     for entry in ledger.entries(book):
         ledger.append(other, actor="steward", action=entry.action)
-    assert ledger.verify(other) == 4
-    assert ledger.verify(book, anchor=anchor) == 4
-    assert reason_of(lambda: ledger.verify(other, anchor=anchor)) == "ledger-broken"
+    assert ledger.verify(other).entries == 4
+    assert ledger.verify(book, [anchor]).entries == 4
+    assert reason_of(lambda: ledger.verify(other, [anchor])) == "ledger-rewritten"
+
+
+def branch(book: Path, folder: Path) -> Path:
+    """Let two ledgers go on from a common start; return the other."""
+    other = folder / "branch.jsonl"
+    other.write_bytes(book.read_bytes())
+    ledger.append(book, actor="hub", action="accept", object_digest="c" * 64)
+    ledger.append(other, actor="hub", action="quarantine", object_digest="c" * 64)
+    return other
+
+
+def test_two_entries_with_one_number_are_told(book: Path, tmp_path: Path) -> None:
+    other = branch(book, tmp_path)
+    both = [*book.read_bytes().splitlines(keepends=True), other.read_bytes().splitlines(keepends=True)[-1]]
+    book.write_bytes(b"".join(both))
+    assert reason_of(lambda: ledger.verify(book)) == "ledger-broken"
+
+
+def test_a_forked_chain_is_told_by_what_either_branch_gave_out(book: Path, tmp_path: Path) -> None:
+    common = ledger.head(book)
+    other = branch(book, tmp_path)
+    here, there = ledger.head(book), ledger.head(other)
+    assert here.entries == there.entries
+    for path, own, foreign in ((book, here, there), (other, there, here)):
+        assert ledger.verify(path, [common, own]) == own
+        assert reason_of(lambda path=path, foreign=foreign: ledger.verify(path, [foreign])) == "ledger-rewritten"
+        # Whoever holds an anchor of each has the proof that there are two, whichever ledger is shown.
+        assert reason_of(lambda path=path: ledger.verify(path, [here, there])) == "ledger-rewritten"
+        ledger.append(path, actor="hub", action="link")
+        assert ledger.verify(path, [common, own]).entries == 6
+        assert reason_of(lambda path=path, foreign=foreign: ledger.verify(path, [foreign])) == "ledger-rewritten"
+
+
+def test_files_that_were_given_out_are_still_named(book: Path) -> None:
+    assert ledger.verify(book, objects=["a" * 64, "b" * 64]).entries == 4
+    assert reason_of(lambda: ledger.verify(book, objects=["a" * 64, "c" * 64])) == "not-in-ledger"
+    book.write_bytes(b"".join(book.read_bytes().splitlines(keepends=True)[:2]))
+    assert reason_of(lambda: ledger.verify(book, objects=["a" * 64, "b" * 64])) == "not-in-ledger"
+
+
+def rewritten(lines: list[bytes], start: int) -> list[bytes]:
+    """Forge a chain that holds from a line on: what somebody does who may write there and knows the format."""
+    previous = hashlib.sha256(lines[start - 1]).hexdigest() if start else ledger.GENESIS
+    forged = lines[:start]
+    for line in lines[start:]:
+        forged.append(dump(load(line) | {"prev": previous}))
+        previous = hashlib.sha256(forged[-1]).hexdigest()
+    return forged
+
+
+@st.composite
+def mutations(draw: st.DrawFn, content: bytes) -> bytes:
+    """A ledger that was tampered with: bits, lines, or the whole chain from somewhere on, made to hold again."""
+    lines = content.splitlines()
+    kind = draw(st.sampled_from(["bytes", "cut", "drop", "swap", "repeat", "edit", "insert"]))
+    at, to = draw(st.integers(0, len(lines) - 1)), draw(st.integers(0, len(lines) - 1))
+    if kind == "bytes":
+        start, stop = sorted((draw(st.integers(0, len(content))), draw(st.integers(0, len(content)))))
+        return content[:start] + draw(st.binary(max_size=8)) + content[stop:]
+    if kind == "cut":
+        lines = lines[:at]
+    elif kind == "drop":
+        del lines[at]
+    elif kind == "swap":
+        lines[at], lines[to] = lines[to], lines[at]
+    elif kind == "repeat":
+        lines.insert(to, lines[at])
+    else:
+        change = draw(st.sampled_from([{"actor": "dcf"}, {"action": "purge"}, {"object": "d" * 64}, {"time": 1}]))
+        entry = dump(load(lines[at]) | change)
+        lines[at : at + (kind == "edit")] = [entry]
+    if draw(st.booleans()) and lines:
+        lines = rewritten(lines, min(at, to, len(lines) - 1))
+    return b"".join(line + b"\n" for line in lines)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_mutation_is_told_by_an_anchor_at_the_end(book: Path, data: st.DataObject) -> None:
+    content = book.read_bytes()
+    anchor = ledger.head(book)
+    changed = data.draw(mutations(content))
+    assume(not changed.startswith(content))  # more entries are no mutation
+    try:
+        book.write_bytes(changed)
+        reason = reason_of(lambda: ledger.verify(book, [anchor]))
+        assert reason in ("ledger-broken", "ledger-shortened", "ledger-rewritten")
+    finally:
+        book.write_bytes(content)
 
 
 @pytest.mark.parametrize("cut", [1, 20, 100])
@@ -157,14 +247,16 @@ def test_writers_wait_for_each_other(tmp_path: Path) -> None:
         heads = list(
             pool.map(lambda number: ledger.append(path, actor="hub", action="x", extra={"n": number}), range(80))
         )
-    assert ledger.verify(path) == len(set(heads)) == 80
+    assert ledger.verify(path).entries == len(set(heads)) == 80
+    assert ledger.verify(path, heads).entries == 80
     assert {json.loads(line)["extra"]["n"] for line in path.read_text().splitlines()} == set(range(80))
 
 
 def test_empty_and_missing(tmp_path: Path) -> None:
     assert reason_of(lambda: ledger.verify(tmp_path / "none")) == "unreadable"
     (tmp_path / "empty").touch()
-    assert ledger.verify(tmp_path / "empty") == 0
-    assert ledger.head(tmp_path / "empty") == ledger.GENESIS
-    assert ledger.verify(tmp_path / "empty", anchor=ledger.GENESIS) == 0
-    assert reason_of(lambda: ledger.verify(tmp_path / "empty", anchor="a" * 64)) == "ledger-broken"
+    assert ledger.head(tmp_path / "empty") == (0, ledger.GENESIS)
+    assert ledger.verify(tmp_path / "empty", [ledger.Anchor(0, ledger.GENESIS)]).entries == 0
+    assert reason_of(lambda: ledger.verify(tmp_path / "empty", [ledger.Anchor(1, "a" * 64)])) == "ledger-shortened"
+    assert reason_of(lambda: ledger.verify(tmp_path / "empty", [ledger.Anchor(0, "a" * 64)])) == "ledger-rewritten"
+    assert reason_of(lambda: ledger.verify(tmp_path / "empty", objects=["a" * 64])) == "not-in-ledger"

@@ -8,6 +8,7 @@ import pytest
 
 from linkage.errors import SealError
 from linkage.exchange import inspect_receipt, read_receipt, write_receipt
+from linkage.exchange.ledger import Anchor
 
 ACCEPTED: dict[str, Any] = {
     "batch_digest": "a" * 64,
@@ -16,14 +17,17 @@ ACCEPTED: dict[str, Any] = {
     "reason": None,
     "records": 340,
 }
+ANCHOR = Anchor(7, "b" * 64)
 
 
 def test_round_trip(cast: Any, tmp_path: Path) -> None:
-    written = write_receipt(tmp_path / "a", **ACCEPTED, sender=cast.hub)
+    written = write_receipt(tmp_path / "a", **ACCEPTED, anchor=ANCHOR, sender=cast.hub)
     assert read_receipt(tmp_path / "a", cast.hub.public) == inspect_receipt(tmp_path / "a") == written
-    assert written.model_dump(exclude={"time", "sender"}) == ACCEPTED
+    place = {"ledger_entries": 7, "ledger_head": "b" * 64}
+    assert written.model_dump(exclude={"time", "sender"}) == ACCEPTED | place
+    assert (written.anchor, written.version) == (ANCHOR, 2)
     refused = ACCEPTED | {"status": "quarantined", "reason": "bad-signature", "records": 0}
-    write_receipt(tmp_path / "b", **refused, sender=cast.hub)
+    write_receipt(tmp_path / "b", **refused, anchor=ANCHOR, sender=cast.hub)
     assert read_receipt(tmp_path / "b", cast.hub.public).reason == "bad-signature"
 
 
@@ -41,13 +45,13 @@ def test_round_trip(cast: Any, tmp_path: Path) -> None:
 )
 def test_what_is_no_receipt_is_not_written(cast: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(SealError) as caught:
-        write_receipt(tmp_path / "a", **(ACCEPTED | changes), sender=cast.hub)
+        write_receipt(tmp_path / "a", **(ACCEPTED | changes), anchor=ANCHOR, sender=cast.hub)
     assert caught.value.reason == "malformed"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_every_flipped_bit_is_refused(cast: Any, tmp_path: Path) -> None:
-    write_receipt(tmp_path / "a", **ACCEPTED, sender=cast.hub)
+    write_receipt(tmp_path / "a", **ACCEPTED, anchor=ANCHOR, sender=cast.hub)
     data = (tmp_path / "a").read_bytes()
     for position in range(len(data)):
         spoilt = bytearray(data)
@@ -64,7 +68,11 @@ def test_every_flipped_bit_is_refused(cast: Any, tmp_path: Path) -> None:
         (lambda data: data[:-1], "malformed"),
         (lambda data: data.rsplit(b"\n", 2)[0], "malformed"),
         (lambda data: data.replace(b"\n", b"\r\n"), "bad-version"),
-        (lambda data: data.replace(b"receipt/1", b"receipt/2"), "bad-version"),
+        (lambda data: data.replace(b"receipt/2", b"receipt/3"), "bad-version"),
+        (lambda data: data.replace(b"receipt/2", b"receipt/1"), "malformed"),
+        (lambda data: data.replace(b'"ledger_entries":7,', b""), "malformed"),
+        (lambda data: data.replace(b'"ledger_entries":7,', b'"ledger_entries":null,'), "malformed"),
+        (lambda data: data.replace(b'"ledger_entries":7,', b'"ledger_entries":8,'), "bad-signature"),
         (lambda data: data.replace(b":340", b": 340"), "malformed"),
         (lambda data: data.replace(b":340", b":341"), "bad-signature"),
         (lambda data: data + b"x" * 10_000, "malformed"),
@@ -72,7 +80,7 @@ def test_every_flipped_bit_is_refused(cast: Any, tmp_path: Path) -> None:
     ],
 )
 def test_spoilt_receipts_are_refused(cast: Any, tmp_path: Path, spoil: Callable[[bytes], bytes], reason: str) -> None:
-    write_receipt(tmp_path / "a", **ACCEPTED, sender=cast.hub)
+    write_receipt(tmp_path / "a", **ACCEPTED, anchor=ANCHOR, sender=cast.hub)
     (tmp_path / "a").write_bytes(spoil((tmp_path / "a").read_bytes()))
     with pytest.raises(SealError) as caught:
         read_receipt(tmp_path / "a", cast.hub.public)
@@ -80,7 +88,7 @@ def test_spoilt_receipts_are_refused(cast: Any, tmp_path: Path, spoil: Callable[
 
 
 def test_receipt_of_another_is_refused(cast: Any, tmp_path: Path) -> None:
-    write_receipt(tmp_path / "a", **ACCEPTED, sender=cast.dcf)
+    write_receipt(tmp_path / "a", **ACCEPTED, anchor=ANCHOR, sender=cast.dcf)
     data = (tmp_path / "a").read_bytes()
     for content, reason in (
         (data, "untrusted-sender"),

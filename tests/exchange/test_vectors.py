@@ -116,6 +116,7 @@ def test_receipt(parties: dict[str, tuple[Party, PublicParty]], tmp_path: Path) 
     (tmp_path / "receipt").write_bytes(content["receipt"].encode())
     receipt = read_receipt(tmp_path / "receipt", parties["hub"][1])
     assert (receipt.batch_digest, receipt.status, receipt.records) == (content["sha256"], "accepted", 5)
+    assert (receipt.version, receipt.anchor) == (1, None)
 
 
 @pytest.mark.parametrize("case", vectors("batch-v1.json")["negative"], ids=lambda case: case["what"])
