@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationInfo, field_validator
 
 from linkage.contract.vocabulary import IdentifierKind, Name
 
@@ -77,6 +80,25 @@ class Diffusion(_Strict):
     inputs: Annotated[int, Field(ge=1, le=32)]
 
 
+def _shares(value: object) -> float | dict[int, float]:
+    """Check a share, or shares by file size; by hand, for a union would tell a fault once for each of its members."""
+    given: Mapping[Any, Any] = value if isinstance(value, Mapping) else {1: value}
+    by_size = {int(size) if str(size).isdecimal() else 0: share for size, share in given.items()}  # text in JSON
+    fits = all(type(share) in (int, float) and 0 < share <= 1 for share in by_size.values())
+    if not fits or not by_size or min(by_size) < 1:
+        raise ValueError("should be a share above 0 and up to 1, or such shares by number of records")
+    shares = {size: float(by_size[size]) for size in sorted(by_size)}
+    return shares if isinstance(value, Mapping) else shares[1]
+
+
+_Share = Annotated[float, Field(gt=0, le=1)]
+_Shares = Annotated[
+    float | dict[int, float],
+    PlainValidator(_shares, json_schema_input_type=_Share | dict[Annotated[int, Field(ge=1)], _Share]),
+    PlainSerializer(lambda shares: shares, return_type=Any, when_used="json"),
+]
+
+
 class LinkageSpec(_Strict):
     """A linkage spec.
 
@@ -94,7 +116,8 @@ class LinkageSpec(_Strict):
         How many names of one person are encoded at most (the first and further aliases).
     visible_edges
         Largest share of an agency's records that may have a visible edge to another record of the same agency;
-        the owner refuses to seal above it.
+        the owner refuses to seal above it. One share, or a share for each of several file sizes (records -> share):
+        in a larger file more records resemble another.
     """
 
     linkage_spec: Literal[1]
@@ -107,7 +130,7 @@ class LinkageSpec(_Strict):
     diffusion: Diffusion
     presence_masks: bool
     variants: Annotated[int, Field(ge=1, le=8)]
-    visible_edges: Annotated[float, Field(gt=0, le=1)]
+    visible_edges: _Shares
     filters: tuple[Filter, ...] = Field(min_length=1, max_length=16)
 
     # Validators of single fields, not of the whole: that one runs only when every field is right, and all faults of a
@@ -142,6 +165,19 @@ class LinkageSpec(_Strict):
         if wrong:
             raise ValueError("; ".join(wrong))
         return filters
+
+    def edges_allowed(self, records: int) -> float:
+        """Return the largest share of so many records that may have a visible edge.
+
+        Between two sizes of ``visible_edges`` it goes by the logarithm of the size, beyond them it stays.
+        """
+        if isinstance(self.visible_edges, float):
+            return self.visible_edges
+        steps = list(self.visible_edges.items())
+        for (small, low), (large, high) in pairwise(steps):
+            if small <= records < large:
+                return low + (high - low) * math.log(records / small) / math.log(large / small)
+        return steps[0][1] if records < steps[0][0] else steps[-1][1]
 
     @property
     def digest(self) -> str:

@@ -2,7 +2,7 @@
 
 A visible edge is what a similarity-graph attack feeds on: two different people whose diffused filters agree more than
 chance allows. The share of records with one ranks specs by what an insider at the hub could re-identify, and it is
-cheap to know before anything is sent.
+cheap to know before anything is sent. ``schemas/linkage/README.md`` has what was measured, and the limits.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 from linkage.contract.spec import LinkageSpec
 from linkage.errors import NotPermittedError
 
-__all__ = ["require_few_edges", "visible_edges"]
+__all__ = ["ANY", "JOINT", "require_few_edges", "visible_edges"]
+
+JOINT, ANY = "all filters together", "any"
+"""Beside the filters' names: an edge in the sum over all filters; an edge in any filter or in their sum."""
 
 _SIGMA = 4.5
 _BASE = 1_000
@@ -26,60 +29,73 @@ _BLOCK = 4_096
 
 
 def visible_edges(encodings: pl.DataFrame, spec: LinkageSpec) -> dict[str, float]:
-    """Measure the share of records with a visible edge, by filter and (``"any"``) in any filter.
+    """Measure the share of records with a visible edge: by filter, in all filters together, and in any of these.
 
     Parameters
     ----------
     encodings
-        ``variant`` and the filters; only main names (variant 0) are compared.
+        ``pseudonym``, ``variant`` and the filters, one row a name. An edge of one of a record's names is an edge of the
+        record; a record's own names are none to each other.
     spec
         Their spec.
 
     Returns
     -------
     dict
-        Filter name -> share from 0 to 1.
+        Filter name, :data:`JOINT` (where there are several filters) and :data:`ANY` -> share from 0 to 1.
 
     Notes
     -----
     Two filters resemble each other visibly if the correlation of their bits exceeds ``z / sqrt(bits)``, z = 4.5 up to a
-    thousand records and more beyond, so that edges by chance stay as rare per record as at a thousand (0.3%). Of a
-    large file an even sample of 2,000 records is compared with all.
+    thousand names and more beyond, so that edges by chance stay as rare per name as at a thousand (0.3%). For all
+    filters together the mean of the k correlations is held to ``z / sqrt(k * bits)``: what is too faint in each of two
+    filters to be seen may be seen in both. Of a large file an even sample of 2,000 names is compared with all.
     """
-    main = encodings.filter(pl.col("variant") == 0)
-    records, bits = len(main), spec.diffusion.bits
-    if records < 2:
-        return {name: 0.0 for name in (*(entry.name for entry in spec.filters), "any")}
-    chance = (1 - NormalDist().cdf(_SIGMA)) * _BASE / max(records, _BASE)
-    limit = NormalDist().inv_cdf(1 - chance) / math.sqrt(bits) * bits
-    chosen = np.unique(np.linspace(0, records - 1, min(records, _MOST_LEFT)).astype(np.int64))
-    anywhere = np.zeros(len(chosen), np.bool_)
-    shares: dict[str, float] = {}
-    for entry in spec.filters:
-        raw = np.frombuffer(b"".join(main[entry.name].to_list()), np.uint8).reshape(records, -1)
-        some = _signs(raw[chosen], bits)
-        seen = np.zeros(len(chosen), np.bool_)
-        for first in range(0, records, _BLOCK):  # a block at a time, so that a large file needs no more memory
-            block = _signs(raw[first : first + _BLOCK], bits)
-            agreement = some @ block.T
-            itself = np.flatnonzero((chosen >= first) & (chosen < first + len(block)))
-            agreement[itself, chosen[itself] - first] = 0
-            seen |= (agreement > limit).any(axis=1)
-        shares[entry.name] = float(seen.mean())
-        anywhere |= seen
-    shares["any"] = float(anywhere.mean())
-    return shares
+    rows, bits = len(encodings), spec.diffusion.bits
+    names = [entry.name for entry in spec.filters]
+    kinds = [*names, JOINT] if len(names) > 1 else names
+    person = encodings["pseudonym"].rank("dense").to_numpy().astype(np.int64)
+    if len(np.unique(person)) < 2:
+        return dict.fromkeys((*kinds, ANY), 0.0)
+    chance = (1 - NormalDist().cdf(_SIGMA)) * _BASE / max(rows, _BASE)
+    limit = NormalDist().inv_cdf(1 - chance) * math.sqrt(bits)
+    chosen = np.unique(np.linspace(0, rows - 1, min(rows, _MOST_LEFT)).astype(np.int64))
+    raw = {name: np.frombuffer(b"".join(encodings[name].to_list()), np.uint8).reshape(rows, -1) for name in names}
+    some = {name: _signs(raw[name][chosen], bits) for name in names}
+    seen = {kind: np.zeros(len(chosen), np.bool_) for kind in kinds}
+    for first in range(0, rows, _BLOCK):  # a block at a time, so that a large file needs no more memory
+        block = slice(first, first + _BLOCK)
+        others = person[chosen][:, None] != person[block][None, :]
+        total = np.zeros(others.shape, np.float32)
+        for name in names:
+            agreement = some[name] @ _signs(raw[name][block], bits).T
+            agreement *= others
+            seen[name] |= (agreement > limit).any(axis=1)
+            total += agreement
+        if JOINT in seen:
+            seen[JOINT] |= (total > limit * math.sqrt(len(names))).any(axis=1)
+    shares = {kind: _share(person[chosen], edge) for kind, edge in seen.items()}
+    return {**shares, ANY: _share(person[chosen], np.any(list(seen.values()), axis=0))}
 
 
-def require_few_edges(shares: dict[str, float], spec: LinkageSpec) -> None:
-    """Raise :class:`NotPermittedError` if more records have a visible edge than the spec's limit."""
-    if shares["any"] > spec.visible_edges:
+def require_few_edges(shares: dict[str, float], records: int, spec: LinkageSpec) -> None:
+    """Raise :class:`NotPermittedError` if more records have a visible edge than the spec allows a file of this size."""
+    allowed = spec.edges_allowed(records)
+    if shares[ANY] > allowed:
+        by_filter = [f"{kind}: {share:.1%}" for kind, share in shares.items() if kind != ANY]
         raise NotPermittedError(
-            f"{shares['any']:.1%} of the records visibly resemble another record of this extract;"
-            f" profile '{spec.name}' allows {spec.visible_edges:.1%}",
+            f"{shares[ANY]:.1%} of the records visibly resemble another record of this extract;"
+            f" profile '{spec.name}' allows {allowed:.1%} of so many records",
             reason="visible-edges",
-            hint="repeats under several person numbers are the usual cause: check the extract for them",
+            hint="repeats under several person numbers are the usual cause: check the extract for them;"
+            " for a very large file the board may choose profile guarded",
+            problems=by_filter,
         )
+
+
+def _share(person: NDArray[np.int64], edge: NDArray[np.bool_]) -> float:
+    """Return of how many of the persons a name has an edge."""
+    return len(np.unique(person[edge])) / len(np.unique(person))
 
 
 def _signs(raw: NDArray[np.uint8], bits: int) -> NDArray[np.float32]:

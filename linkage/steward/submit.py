@@ -26,7 +26,7 @@ from linkage.exchange import (
     seal_batch,
 )
 from linkage.exchange.batch import SMALLEST_BATCH
-from linkage.steward.edges import require_few_edges, visible_edges
+from linkage.steward.edges import ANY, require_few_edges, visible_edges
 from linkage.steward.encode import encode
 from linkage.steward.extract import find_failures, read_extract, require_tolerance
 from linkage.steward.facts import facts
@@ -59,6 +59,7 @@ class Submission:
             "digest": self.digest,
             "manifest": self.manifest.model_dump(),
             "visible_edges": self.visible_edges,
+            "visible_edges_allowed": self.edges_allowed,
             "test_persons": self.test_persons,
             "report": dataclasses.asdict(self.report),
         }
@@ -79,8 +80,9 @@ class Submission:
             " only the analysis can open them.",
             f"{self.report.failed_rows} rows were left out because they break a rule;"
             f" {self.report.contacts_not_counted} contacts are under no tier and were not sent.",
-            f"{self.visible_edges['any']:.1%} of the persons visibly resemble another one of this file"
-            f" (profile {manifest.spec_name} allows {self.edges_allowed:.1%}).",
+            f"{self.visible_edges[ANY]:.1%} of the persons visibly resemble another one of this file"
+            f" ({', '.join(f'{kind} {share:.1%}' for kind, share in self.visible_edges.items() if kind != ANY)};"
+            f" profile {manifest.spec_name} allows a file of this size {self.edges_allowed:.1%}).",
             f"Sealed under agreement {manifest.agreement_digest[:16]}, mode {manifest.mode}.",
         ]
 
@@ -160,7 +162,8 @@ def submit(
         contacts = pl.concat([contacts, planted_facts(names, codes).select(contacts.columns)])
     encodings = _encode(persons, pseudonyms, spec, linkage_key, party)
     edges = visible_edges(encodings, spec)
-    require_few_edges(edges, spec)
+    records = encodings["pseudonym"].n_unique()
+    require_few_edges(edges, records, spec)
     manifest = BatchManifest(
         project=linkage_key.project,
         epoch=linkage_key.epoch,
@@ -172,7 +175,7 @@ def submit(
         spec_digest=spec.digest,
         rules_version=RULES,
         fingerprint=fingerprint(spec, linkage_key),
-        records=encodings["pseudonym"].n_unique(),
+        records=records,
         rows=len(encodings),
         events=len(contacts),
         mode="consent" if agreement.mode == "consent" else "full",
@@ -184,7 +187,7 @@ def submit(
     seal_batch(path, manifest, encodings, contacts, party, hub, analysis)
     report = describe(checked, tiered, schema, agreement)
     return Submission(
-        path, file_digest(path), manifest, report, edges, spec.visible_edges, planted["local_id"].n_unique()
+        path, file_digest(path), manifest, report, edges, spec.edges_allowed(records), planted["local_id"].n_unique()
     )
 
 

@@ -122,3 +122,24 @@ def test_the_order_of_filters_and_parts_counts(good: Good, bad: Bad) -> None:
     parts = good("spec")["filters"][0]["parts"]
     turned = bad("spec", {"filters.0.parts": parts[::-1]})
     assert LinkageSpec.model_validate(turned).digest != LinkageSpec.model_validate(good("spec")).digest
+
+
+@pytest.mark.parametrize("shares", [0.4, 1, {100: 0.1, 10_000: 0.5}, {10_000: 0.5, 100: 0.1}, {"100": 0.1}])
+def test_visible_edges_are_a_share_or_shares_by_size_and_read_back_the_same(good: Good, shares: Any) -> None:
+    spec = LinkageSpec.model_validate(good("spec") | {"visible_edges": shares})
+    assert LinkageSpec.model_validate(spec.model_dump(mode="json")) == spec
+    assert LinkageSpec.model_validate_json(spec.model_dump_json()).digest == spec.digest
+    if not isinstance(shares, dict):
+        assert {spec.edges_allowed(records) for records in (1, 500, 10**6)} == {shares}
+    elif len(shares) > 1:
+        assert [spec.edges_allowed(records) for records in (1, 100, 1_000, 10_000, 10**6)] == pytest.approx(
+            [0.1, 0.1, 0.3, 0.5, 0.5]
+        )
+
+
+@pytest.mark.parametrize("shares", [0, 1.01, True, "Zzyzx", [0.1], {}, {100: 0}, {0: 0.1}, {"x": 0.1}, {100: "0.1"}])
+def test_visible_edges_that_are_no_shares(bad: Bad, write: Write, shares: Any) -> None:
+    with pytest.raises(ContractError) as caught:
+        load_spec(write(bad("spec", {"visible_edges": shares})))
+    assert [problem.split(":")[0] for problem in caught.value.problems] == ["visible_edges"]
+    assert "Zzyzx" not in str(caught.value)
