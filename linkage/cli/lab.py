@@ -1,4 +1,4 @@
-"""``linkage lab``: synthetic populations to try the whole road on."""
+"""``linkage lab``: synthetic populations to try the whole road on, accuracy and attacks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from linkage.cli.console import print_json, say, working
+from linkage.cli.lab_attack import attack
 
 __all__ = ["app"]
 
-app = App(name="lab", help="Synthetic populations, and how well the engine does on them.")
+app = App(name="lab", help="Synthetic populations, how well the engine does on them, and what an attacker would.")
+app.command(attack)
 
 _BIG = 50_000
 """From so many people on a progress bar is worth its line."""

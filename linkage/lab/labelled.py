@@ -59,7 +59,7 @@ class Labelled:
     unreadable: dict[str, int]
 
 
-def read_labelled(path: Path, spec: LinkageSpec, *, source_column: str | None, entity_column: str) -> Labelled:
+def read_labelled(path: Path, spec: LinkageSpec, *, source_column: str | None, entity_column: str | None) -> Labelled:
     """Read a labelled file by a spec.
 
     Parameters
@@ -71,7 +71,8 @@ def read_labelled(path: Path, spec: LinkageSpec, *, source_column: str | None, e
     source_column
         Column that says which file a record belongs to; None if the records are all of one.
     entity_column
-        Column that says who it really is. Any type: two records are one person if the entries are equal.
+        Column that says who it really is. Any type: two records are one person if the entries are equal. None if each
+        record is a person of its own.
 
     Raises
     ------
@@ -80,7 +81,7 @@ def read_labelled(path: Path, spec: LinkageSpec, *, source_column: str | None, e
     """
     columns = {name: entry.column or name for name, entry in spec.fields.items()}
     raw = _open(path)
-    wanted = [entity_column, *columns.values(), *([source_column] if source_column is not None else [])]
+    wanted = [*columns.values(), *(column for column in (entity_column, source_column) if column is not None)]
     missing = sorted(set(wanted) - set(raw.columns))
     if missing:
         raise ContractError(
@@ -92,7 +93,9 @@ def read_labelled(path: Path, spec: LinkageSpec, *, source_column: str | None, e
     if raw.is_empty():
         raise ContractError(f"{path}: the file holds no record", reason="no-records")
     source = pl.Series([_ONLY] * len(raw)) if source_column is None else _label(path, raw[source_column])
-    frame = pl.DataFrame([source.alias("source"), _label(path, raw[entity_column]).alias("entity")])
+    rows = pl.Series(range(len(raw)), dtype=pl.Int64).cast(pl.String)
+    entity = rows if entity_column is None else _label(path, raw[entity_column])
+    frame = pl.DataFrame([source.alias("source"), entity.alias("entity")])
     unreadable = {}
     for name, column in columns.items():
         kind = spec.fields[name].kind
