@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr
 
-from linkage.hub.collisions import CROWD_BITS, KEY_BYTES, LINE, Keys
 from linkage.hub.encoded import Encoded
 from linkage.hub.kernels import MISSING, pair_distances
+from linkage.hub.locality import CROWD_BITS, KEY_BYTES, LINE, Keys, most_alike
 from linkage.hub.pilot import Pilot
 
 __all__ = [
@@ -39,7 +39,7 @@ _BITS, _BOUNDS = range(9, 23), (54, 60, 66, 72)  # lengths of key and bounds on 
 _MOST_KEYS = 4_000
 _EASY, _EASY_BOUND, _EASY_ROWS = 12, 60, 4  # keys for the easy matches, their bound, and bits fewer than rows have
 # What the steps cost, in comparisons of a pair of rows of 64 words. Measured; only their ratios matter.
-_ROW, _VALUE, _MEETING, _SCORING = 6.0, 4.0, 0.08, 150.0
+_ROW, _VALUE, _MEETING, _SCORING = 1.5, 4.0, 0.03, 100.0
 _SAMPLE = 65_536  # rows by which heavy values are known
 _HEAVY, _OVER = 512, 16  # rows of a heavy value: so many, and so many times the average
 _CROWD, _CROWD_PART = 1_024, 64  # rows of a crowd, and of a part of it
@@ -268,22 +268,22 @@ def _find_heavy(
     sample = encoded.words[rows].view(np.uint8)
     heavy: list[int] = []
     crowds: dict[int, int] = {}
-    planes, turned = np.zeros((0, 0), np.int64), -1
+    planes, turned, counts = np.zeros((0, 0), np.uint8), -1, np.empty(1 << bits, np.int64)
     for number in range(len(line)):
         if line[number] != turned:
             turned = int(line[number])
-            planes = np.ascontiguousarray(sample[:, turned * LINE : (turned + 1) * LINE].T).astype(np.int64)
-        taken = planes[places[number]]
-        value = (taken[:-2] << 8 * np.arange(len(taken) - 2)[:, None]).sum(axis=0) & (1 << bits) - 1
-        values = np.flatnonzero(np.bincount(value, minlength=1 << bits) > limit)
-        if not len(values):
+            planes = np.ascontiguousarray(sample[:, turned * LINE : (turned + 1) * LINE].T)
+        if most_alike(planes, places[number], bits, counts) <= limit:
             continue
+        taken = planes[places[number]].astype(np.int64)
+        value = (taken[:-2] << 8 * np.arange(len(taken) - 2)[:, None]).sum(axis=0) & (1 << bits) - 1
+        values = np.flatnonzero(counts > limit)
         code = number << 40 | value[np.isin(value, values)] << 16
         heavy += np.unique(code).tolist()
         further = (taken[-2] | taken[-1] << 8)[np.isin(value, values)]
-        codes, counts = np.unique(code | further, return_counts=True)
-        large = counts * times > _CROWD
-        parts = np.ceil(np.log2(counts[large] * times / _CROWD_PART)).astype(int)
+        codes, sizes = np.unique(code | further, return_counts=True)
+        large = sizes * times > _CROWD
+        parts = np.ceil(np.log2(sizes[large] * times / _CROWD_PART)).astype(int)
         crowds.update(zip(codes[large].tolist(), np.minimum(parts, CROWD_BITS).tolist(), strict=True))
     found = np.array(sorted(crowds), np.uint64)
     return np.array(heavy, np.uint64), found, np.array([crowds[code] for code in found.tolist()], np.uint8)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from linkage.errors import LinkError
 from linkage.hub.block import BUDGET, RECALL, Blocking, log_miss, share_reached, watched
+from linkage.hub.commonness import commonness
 from linkage.hub.encoded import Encoded, restrict
 from linkage.hub.kernels import MISSING, emit_candidates, pair_distances
 from linkage.hub.levels import LEVELS, TAILS, cut_distances, sum_weights, weight_of, weights_by_level
@@ -24,7 +25,17 @@ from linkage.hub.plan import Found, Plan, Shard, deal, lay_out, row_spans
 from linkage.hub.planning import candidates_wanted, plan_comparison
 from linkage.hub.search import join_threads, refuse_masses, search_keys
 
-__all__ = ["LEVELS", "TAILS", "Candidates", "compare", "cut_distances", "examine", "gather", "plan_comparison"]
+__all__ = [
+    "LEVELS",
+    "TAILS",
+    "Candidates",
+    "compare",
+    "cut_distances",
+    "examine",
+    "gather",
+    "plan_comparison",
+    "rest_of",
+]
 
 _CHUNK = 1_000_000  # rows for which one machine makes a further shard: bounds what is held at once
 
@@ -94,11 +105,24 @@ def compare(encoded: Encoded, *, seed: int = 0, budget: float = BUDGET, recall: 
     """
     plan = plan_comparison(encoded, seed=seed, budget=budget, recall=recall)
     shards = deal(encoded, plan, 1 + plan.rows // _CHUNK)
-    return gather(encoded, plan, [examine(encoded, plan, shard) for shard in shards])
+    rest = rest_of(encoded, plan)
+    return gather(encoded, plan, [examine(encoded, plan, shard, rest) for shard in shards])
 
 
-def examine(encoded: Encoded, plan: Plan, shard: Shard) -> Found:
+def rest_of(encoded: Encoded, plan: Plan) -> tuple[Encoded, NDArray[np.int64]]:
+    """Return the records that the easy matches leave, and which rows they were."""
+    if plan.easy is None:
+        return encoded, np.arange(len(encoded.record))
+    return restrict(encoded, ~plan.easy.settled)
+
+
+def examine(encoded: Encoded, plan: Plan, shard: Shard, rest: tuple[Encoded, NDArray[np.int64]] | None = None) -> Found:
     """Compare the pairs of one shard. The result depends on nothing but the arguments.
+
+    Parameters
+    ----------
+    rest
+        What :func:`rest_of` returns, where it is known already.
 
     Raises
     ------
@@ -108,16 +132,16 @@ def examine(encoded: Encoded, plan: Plan, shard: Shard) -> Found:
     layout = lay_out(encoded, plan)
     if shard.kind == "rows":
         return _examine_rows(encoded, plan, shard, layout.spans, layout.own_spans, layout.sampled)
-    settled = np.zeros(len(encoded.source), np.bool_) if plan.easy is None else plan.easy.settled
-    rest, rows = (encoded, np.arange(len(encoded.record))) if plan.easy is None else restrict(encoded, ~settled)
+    left, rows = rest_of(encoded, plan) if rest is None else rest
     if plan.blocking is None:
-        spans = row_spans(rest)
-        found = _examine_rows(rest, plan, shard, spans, np.zeros_like(spans), np.zeros(len(rows), np.bool_))
+        spans = row_spans(left)
+        found = _examine_rows(left, plan, shard, spans, np.zeros_like(spans), np.zeros(len(rows), np.bool_))
     else:
-        watch = watched(len(encoded.source), plan.seed)[~settled]
+        watch = watched(len(encoded.source), plan.seed)
+        watch = watch if plan.easy is None else watch[~plan.easy.settled]
         weights, threshold = weight_of(plan.level_of, plan.unlike_counts), float(plan.threshold)
         found = search_keys(
-            rest, plan.blocking, plan.level_of, weights, threshold, shard.first, shard.last,
+            left, plan.blocking, plan.level_of, weights, threshold, shard.first, shard.last,
             watch=watch, most=plan.most,
         )  # fmt: skip
     return replace(found, left=rows[found.left].astype(np.int32), right=rows[found.right].astype(np.int32))
@@ -202,7 +226,7 @@ def gather(encoded: Encoded, plan: Plan, founds: Iterable[Found]) -> Candidates:
         strata=strata,
         commonness=np.where(
             _sure(encoded)[encoded.source[np.array([a, b])]].all(axis=0)[:, None],
-            _commonness([part.counts for part in parts if part.kind == "rows"], i, j, levels, own),
+            commonness([part.counts for part in parts if part.kind == "rows"], i, j, levels, own),
             0.0,
         ),
         chance=np.log(encoded.variants[a] * encoded.variants[b]),
@@ -323,34 +347,3 @@ def _sure(encoded: Encoded) -> NDArray[np.bool_]:
     repeated = np.bincount(encoded.known)[encoded.known] > 1
     some = np.bincount(encoded.source[repeated], minlength=len(encoded.sources)) > 0
     return encoded.deduplicated | some
-
-
-def _commonness(
-    counts: list[NDArray[np.uint16]],
-    i: NDArray[np.int32],
-    j: NDArray[np.int32],
-    levels: NDArray[np.uint8],
-    own: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """Compare the two records' own-source neighbours at the pair's level with what is usual.
-
-    A gamma prior on each record's rate, fitted by moments per filter and level, keeps few counts from saying much.
-    ``own`` is how often a pair that is itself of one source was counted as a neighbour: it is left out.
-    """
-    out = np.zeros(levels.shape)
-    for number in range(levels.shape[1]):
-        # Level by level, nearest first: of a million records no more is ever held than a few numbers each.
-        seen = np.concatenate([part[:, number].sum(axis=1, dtype=np.int64) for part in counts])
-        nearer = np.zeros(len(seen), np.int64)
-        by_level = np.argsort(levels[:, number], kind="stable")
-        starts = np.searchsorted(levels[by_level, number], np.arange(LEVELS + 1))
-        for level in range(LEVELS - 1, -1, -1):
-            nearer += np.concatenate([part[:, number, level] for part in counts])
-            expected = seen * (nearer.sum() / max(int(seen.sum()), 1))
-            spread = ((nearer - expected) ** 2 - nearer).mean()
-            prior = np.clip((expected**2).mean() / max(spread, 1e-12), 0.02, 50)
-            here = by_level[starts[level] : starts[level + 1]]
-            found = np.maximum(nearer[i[here]] + nearer[j[here]] - own[here], 0)
-            mean = expected[i[here]] + expected[j[here]]
-            out[here, number] = np.log((found + prior) / (mean + prior))
-    return out

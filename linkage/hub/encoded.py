@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
+from numba import get_num_threads
 from numpy.typing import NDArray
 
 from linkage.contract.spec import LinkageSpec
@@ -15,7 +18,8 @@ from linkage.hub.kernels import MISSING
 __all__ = ["Encoded", "memory_lines", "restrict", "stack"]
 
 _LINE = 8  # words of a line of memory
-_SLICE = 65_536  # rows copied at once
+_SLICE = 4_096  # rows copied at once: what is between their filters and their words stays in the processor's caches
+_STRETCH = 131_072  # rows copied by one thread
 _CLASSES = 20  # presence masks told apart by filter; rarer ones share the last
 
 
@@ -74,12 +78,14 @@ def stack(encodings: dict[str, pl.DataFrame], spec: LinkageSpec, deduplicated: d
     Raises
     ------
     LinkError
-        A filter of another length than the spec's, a filter or mask that is not there, or a pseudonym twice.
+        ``wrong-columns``, ``wrong-filters``, ``wrong-length``: pseudonym, variant, a filter or a mask is not there, of
+        another type or empty, or a filter of another length than the spec's; ``repeated-record``: a pseudonym twice.
     """
     sources = tuple(sorted(encodings))
     names = [entry.name for entry in spec.filters]
     length = spec.diffusion.bits // 8
-    wanted = [*names, *(f"{name}_mask" for name in names if spec.presence_masks)]
+    wanted: dict[str, pl.DataType] = dict.fromkeys(names, pl.Binary())
+    wanted |= {f"{name}_mask": pl.UInt16() for name in names if spec.presence_masks}
     frames = [_checked(source, encodings[source], names, wanted, length) for source in sources]
     rows = pl.concat([frame.select("pseudonym", pl.exclude("pseudonym", *names)) for frame in frames])
     source = np.repeat(np.arange(len(frames), dtype=np.int16), [len(frame) for frame in frames])
@@ -103,32 +109,65 @@ def stack(encodings: dict[str, pl.DataFrame], spec: LinkageSpec, deduplicated: d
     )
 
 
-def _checked(source: str, frame: pl.DataFrame, names: list[str], wanted: list[str], length: int) -> pl.DataFrame:
+def _checked(
+    source: str, frame: pl.DataFrame, names: list[str], wanted: Mapping[str, pl.DataType], length: int
+) -> pl.DataFrame:
     """Return a source's encodings by pseudonym and variant, each record once and each filter whole."""
-    if any(column not in frame.columns for column in wanted):
-        raise LinkError(f"source {source}: a filter of the spec is not in the encodings", reason="wrong-filters")
+    _require(source, frame, {"pseudonym": pl.String(), "variant": pl.UInt8()}, "wrong-columns")
+    _require(source, frame, wanted, "wrong-filters")
     if any((frame[name].bin.size() != length).any() or frame[name].null_count() for name in names):
-        raise LinkError(f"source {source}: filters of another length than the spec's", reason="wrong-length")
+        raise LinkError(
+            f"source {source}: filters of another length than the spec's",
+            reason="wrong-length",
+            hint="link by the spec that the encodings were made by",
+        )
     frame = frame.select("pseudonym", "variant", *wanted)
     again = (pl.col("pseudonym") == pl.col("pseudonym").shift()) & (pl.col("variant") <= pl.col("variant").shift())
     if not frame["pseudonym"].is_sorted() or frame.select(again.any()).item():
         frame = frame.sort("pseudonym", "variant")
         if frame.select(again.any()).item():
-            raise LinkError(f"source {source}: a record occurs twice", reason="repeated-record")
+            raise LinkError(
+                f"source {source}: a record occurs twice",
+                reason="repeated-record",
+                hint="number the variants of a record from 0, and give each pseudonym to one record",
+            )
     return frame
+
+
+def _require(source: str, frame: pl.DataFrame, columns: Mapping[str, pl.DataType], reason: str) -> None:
+    """Refuse a frame that lacks a column, or holds it as another type, or nothing in it."""
+    hint = (
+        "an encodings frame has pseudonym, variant, a column for each filter of the spec, and masks where it has them"
+    )
+    for name, kind in columns.items():
+        if name not in frame.columns:
+            raise LinkError(f"source {source}: {name} is not in the encodings", reason=reason, hint=hint)
+        if frame.schema[name] != kind or (frame[name].null_count() and kind != pl.Binary()):
+            raise LinkError(f"source {source}: {name} is not {kind} throughout", reason=reason, hint=hint)
 
 
 def _words(frames: list[pl.DataFrame], names: list[str], length: int) -> NDArray[np.uint64]:
     """Copy the filters into one array whose rows begin where a line of the processor's memory does."""
     width = length // 8
     words = memory_lines(sum(len(frame) for frame in frames), len(names) * width)
-    at = 0
-    for frame in frames:
+
+    def copy(frame: pl.DataFrame, at: int) -> None:
         for part in frame.iter_slices(_SLICE):
             for number, name in enumerate(names):
                 filters = part[name].bin.reinterpret(dtype=pl.Array(pl.UInt64, width), endianness="little")
                 words[at : at + len(part), number * width : (number + 1) * width] = filters.to_numpy()
             at += len(part)
+
+    starts = np.cumsum([0, *map(len, frames)]).tolist()
+    # Memory that is written for the first time costs most of all: threads share that.
+    with ThreadPoolExecutor(get_num_threads()) as pool:
+        work = [
+            pool.submit(copy, frame[first : first + _STRETCH], start + first)
+            for frame, start in zip(frames, starts, strict=False)
+            for first in range(0, len(frame), _STRETCH)
+        ]
+        for part in work:
+            part.result()
     return words
 
 

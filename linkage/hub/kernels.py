@@ -10,15 +10,18 @@ bound on the score (:mod:`linkage.hub.bounds`) picks the few pairs that are scor
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, prange
 from numba.np.ufunc.parallel import get_thread_id
 from numpy.typing import NDArray
 
+from linkage.hub import measures, tiles
 from linkage.hub.bounds import MISSING, bound_scores
-from linkage.hub.tiles import COARSE, GROUP, LEFT, TILE, first_bit, hopeful, popcount, reach, tile_distances
+from linkage.hub.compiled import digest
+from linkage.hub.measures import distance
+from linkage.hub.tiles import COARSE, GROUP, LEFT, TILE, first_bit, hopeful, reach, tile_distances
 
 __all__ = ["MISSING", "count_distances", "emit_candidates", "pair_distances"]
 
@@ -214,33 +217,40 @@ def _compare_rows(records, scores, tile, rights, spans, start, end, own, found, 
             _keep_hopeful(tile, records, scores, low, high, place, spans, own, found, thread)
 
 
-@njit(parallel=True, nogil=True, cache=True)
-def _compare_all(  # type: ignore[no-untyped-def]
-    records, scores, width, spans, own, own_spans, first, last, found, number_of_levels, threads
-):
-    """Deal blocks of rows to threads. Return own-source rows by level: int32 (last - first, filters, levels)."""
-    filters = records.words.shape[1] // width
-    counts = np.zeros((last - first, filters, number_of_levels), np.int32)
-    every = np.arange(records.words.shape[0])
-    size = max(_BYTES // (8 * records.words.shape[1]), 256)
-    size = min(size, max((last - first) // (8 * threads), GROUP)) // GROUP * GROUP
-    blocks = (last - first + size - 1) // size
-    for turn in prange(blocks):
-        # Early rows have the most right sides: fold the range, so that every thread gets long and short ones.
-        block = turn // 2 if turn % 2 == 0 else blocks - 1 - turn // 2
-        thread = get_thread_id()  # type: ignore[no-untyped-call]
-        start = first + block * size
-        end = min(start + size, last)
-        tile = _new_tile(records, width, end - start if own.size else 0)
-        ours = counts[start - first : end - first]
-        _compare_rows(records, scores, tile, own, own_spans, start, end, True, found, thread, ours)
-        _compare_rows(records, scores, tile, every, spans, start, end, False, found, thread, ours)
-        for i in range(tile.reached.shape[0]):
-            for number in range(filters):
-                for level in range(min(COARSE - 1, number_of_levels)):
-                    # Pairs within the last edge have been counted one by one.
-                    ours[i, number, level] += tile.reached[i, number, level] - tile.reached[i, number, level + 1]
-    return counts
+def _whole_pass(code: int) -> Any:
+    @njit(parallel=True, nogil=True, cache=True)
+    def compare_all(  # type: ignore[no-untyped-def]
+        records, scores, width, spans, own, own_spans, first, last, found, number_of_levels, threads
+    ):
+        """Deal blocks of rows to threads. Return own-source rows by level: int32 (last - first, filters, levels)."""
+        _ = code
+        filters = records.words.shape[1] // width
+        counts = np.zeros((last - first, filters, number_of_levels), np.int32)
+        every = np.arange(records.words.shape[0])
+        size = max(_BYTES // (8 * records.words.shape[1]), 256)
+        size = min(size, max((last - first) // (8 * threads), GROUP)) // GROUP * GROUP
+        blocks = (last - first + size - 1) // size
+        for turn in prange(blocks):
+            # Early rows have the most right sides: fold the range, so that every thread gets long and short ones.
+            block = turn // 2 if turn % 2 == 0 else blocks - 1 - turn // 2
+            thread = get_thread_id()  # type: ignore[no-untyped-call]
+            start = first + block * size
+            end = min(start + size, last)
+            tile = _new_tile(records, width, end - start if own.size else 0)
+            ours = counts[start - first : end - first]
+            _compare_rows(records, scores, tile, own, own_spans, start, end, True, found, thread, ours)
+            _compare_rows(records, scores, tile, every, spans, start, end, False, found, thread, ours)
+            for i in range(tile.reached.shape[0]):
+                for number in range(filters):
+                    for level in range(min(COARSE - 1, number_of_levels)):
+                        # Pairs within the last edge have been counted one by one.
+                        ours[i, number, level] += tile.reached[i, number, level] - tile.reached[i, number, level + 1]
+        return counts
+
+    return compare_all
+
+
+_compare_all = _whole_pass(digest(tiles))
 
 
 def _edges(level_of: NDArray[np.uint8]) -> NDArray[np.int32]:
@@ -342,57 +352,54 @@ def emit_candidates(
     return found.left, found.right, found.levels, found.strata, found.kept, counts
 
 
-@njit(inline="always")
-def _distance(words, i, j, number, width):  # type: ignore[no-untyped-def]
-    """Return the distance of two rows in a filter. A view of either row would cost more than all the rest."""
-    total = np.uint64(0)
-    for word in range(width):
-        place = number * width + word
-        total += popcount(words[i, place] ^ words[j, place])  # type: ignore[call-arg] # numba passes the context
-    return np.int64(total)
+def _by_pair(code: int) -> tuple[Any, Any]:
+    @njit(parallel=True, nogil=True, cache=True)
+    def pair_distances(words, width, left, right):  # type: ignore[no-untyped-def]
+        """Return the distances of given pairs: int32 (pairs, filters).
+
+        Parameters
+        ----------
+        words : uint64 (records, filters * width)
+        width : words a filter
+        left, right : int64 (pairs,)
+        """
+        _ = code
+        filters = words.shape[1] // width
+        out = np.empty((left.shape[0], filters), np.int32)
+        for pair in prange(left.shape[0]):
+            for number in range(filters):
+                out[pair, number] = distance(words, left[pair], right[pair], number, width)
+        return out
+
+    @njit(parallel=True, nogil=True, cache=True)
+    def count_distances(words, width, classes, strata, left, right, threads):  # type: ignore[no-untyped-def]
+        """Histogram the distances of given pairs by filter and stratum: int64 (filters, strata, bits + 1).
+
+        Parameters
+        ----------
+        words : uint64 (records, filters * width)
+        classes : uint8 (records, filters): which presence mask, as a number
+        strata : uint8 (filters, classes, classes): stratum of two masks, or 255
+        left, right : int64 (pairs,)
+        threads : how many threads may run
+        """
+        _ = code
+        filters = words.shape[1] // width
+        number_of_strata = 0
+        for value in strata.ravel():
+            if value != MISSING and value + 1 > number_of_strata:
+                number_of_strata = value + 1
+        counts = np.zeros((threads, filters, max(number_of_strata, 1), width * 64 + 1), np.int64)
+        for pair in prange(left.shape[0]):
+            thread = get_thread_id()  # type: ignore[no-untyped-call]
+            i, j = left[pair], right[pair]
+            for number in range(filters):
+                stratum = strata[number, classes[i, number], classes[j, number]]
+                if stratum != MISSING:
+                    counts[thread, number, stratum, distance(words, i, j, number, width)] += 1
+        return counts.sum(axis=0)
+
+    return pair_distances, count_distances
 
 
-@njit(parallel=True, nogil=True, cache=True)
-def pair_distances(words, width, left, right):  # type: ignore[no-untyped-def]
-    """Return the distances of given pairs: int32 (pairs, filters).
-
-    Parameters
-    ----------
-    words : uint64 (records, filters * width)
-    width : words a filter
-    left, right : int64 (pairs,)
-    """
-    filters = words.shape[1] // width
-    out = np.empty((left.shape[0], filters), np.int32)
-    for pair in prange(left.shape[0]):
-        for number in range(filters):
-            out[pair, number] = _distance(words, left[pair], right[pair], number, width)
-    return out
-
-
-@njit(parallel=True, nogil=True, cache=True)
-def count_distances(words, width, classes, strata, left, right, threads):  # type: ignore[no-untyped-def]
-    """Histogram the distances of given pairs by filter and stratum: int64 (filters, strata, bits + 1).
-
-    Parameters
-    ----------
-    words : uint64 (records, filters * width)
-    classes : uint8 (records, filters): which presence mask, as a number
-    strata : uint8 (filters, classes, classes): stratum of two masks, or 255
-    left, right : int64 (pairs,)
-    threads : how many threads may run
-    """
-    filters = words.shape[1] // width
-    number_of_strata = 0
-    for value in strata.ravel():
-        if value != MISSING and value + 1 > number_of_strata:
-            number_of_strata = value + 1
-    counts = np.zeros((threads, filters, max(number_of_strata, 1), width * 64 + 1), np.int64)
-    for pair in prange(left.shape[0]):
-        thread = get_thread_id()  # type: ignore[no-untyped-call]
-        i, j = left[pair], right[pair]
-        for number in range(filters):
-            stratum = strata[number, classes[i, number], classes[j, number]]
-            if stratum != MISSING:
-                counts[thread, number, stratum, _distance(words, i, j, number, width)] += 1
-    return counts.sum(axis=0)
+pair_distances, count_distances = _by_pair(digest(measures, tiles))

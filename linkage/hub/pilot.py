@@ -13,11 +13,11 @@ import numpy as np
 from numba import get_num_threads
 from numpy.typing import NDArray
 
-from linkage.hub.collisions import survey
 from linkage.hub.encoded import Encoded
 from linkage.hub.isotonic import never_falling
 from linkage.hub.kernels import emit_candidates
 from linkage.hub.levels import sum_weights
+from linkage.hub.measures import survey
 
 __all__ = ["Pilot", "reach_score", "survey_scores", "take_pilot"]
 

@@ -22,9 +22,12 @@ from linkage.hub.encoded import Encoded, restrict
 from linkage.hub.pilot import Pilot
 
 __all__ = [
-    "Easy", "Found", "Layout", "Plan", "Shard", "deal", "lay_out", "load_found", "load_plan", "row_spans",
-    "save_found", "save_plan",
+    "MOST_COUNTED", "Easy", "Found", "Layout", "Plan", "Shard", "deal", "lay_out", "load_found", "load_plan",
+    "row_spans", "save_found", "save_plan",
 ]  # fmt: skip
+
+MOST_COUNTED = 2**16 - 1
+"""Rows in the plan's own sample of a source at most: so many fit into the counts of a finding."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ pairs give u, the chance of each level among unlike pairs, by filter and stratum
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from linkage.hub.encoded import Encoded, restrict
 from linkage.hub.kernels import MISSING, count_distances, pair_distances
 from linkage.hub.levels import cut_levels, fall_on, weight_of, weights_by_level
 from linkage.hub.pilot import reach_score, survey_scores, take_pilot
-from linkage.hub.plan import Easy, Plan, row_spans
+from linkage.hub.plan import MOST_COUNTED, Easy, Plan, row_spans
 from linkage.hub.search import find_easy
 
 __all__ = ["MOST", "candidates_wanted", "plan_comparison"]
@@ -30,7 +31,7 @@ _SAMPLE = 6_000_000  # unlike pairs that are enough for the deepest cut
 _REPEATS = 6.0  # repeats: twice the pairs a record that may be among the nearest where any pair may match
 _MIXED = 4  # words of a filter by which identical ones are known
 _ALIKE, _OWN_ALIKE = 8, 32  # rows of an identical mass among those that stand for unlike ones, and in the own sample
-_RUN = 512  # rows one after the other whose partners are, too
+_RUN, _RUNS = 512, 512  # rows one after the other whose partners are, too; such runs that are counted at once
 _FEWEST_OWN = 200  # the same where there are so many records that each further one is dear
 _OWN = 4_000  # partners of a record's own source that are enough to know how common its values are
 _PER_RECORD, _UP_TO, _AT_LEAST = 100, 40_000, 5  # candidates a record, in files up to so many records, and in any
@@ -65,11 +66,10 @@ def plan_comparison(
         raise LinkError("there is no pair of records to compare", reason="nothing-to-link")
     within = pairs.sum() <= budget
     most_own = _OWN if within else max(_FEWEST_OWN, min(_OWN, int(budget / 8 / len(encoded.record))))
-    own, starts, unlike = _own_sample(encoded, most_own, rng)
-    mains = _distinct_rows(encoded, _ALIKE)
-    left, right = _unlike_sample(encoded, mains, rng)
-    threads = get_num_threads()
-    histogram = count_distances(encoded.words, encoded.width, encoded.classes, encoded.strata, left, right, threads)
+    mains, place = _places_among_identical(encoded)
+    own, starts, unlike = _own_sample(encoded, mains[place < _OWN_ALIKE], most_own, rng)
+    mains = mains[place < _ALIKE]
+    histogram = _count_unlike(encoded, mains, rng)
     if not encoded.deduplicated.any() and len(np.unique(encoded.known)) == len(encoded.known):
         histogram = fall_on(histogram, _REPEATS / len(encoded.known))
     level_of, unlike_counts = cut_levels(histogram)
@@ -138,7 +138,9 @@ def _beyond(
         return {"easy": easy, "blocking": None, "pilot": None, "expected": 1.0, "reason": "beyond-budget"}
     weights, weight = weight_of(level_of, unlike_counts), weights_by_level(unlike_counts)
     settled = 0.0 if easy is None else float(easy.matches.sum())
-    pilot = take_pilot(rest, _distinct_rows(rest, _ALIKE), level_of, weight, weights, rng, counts, settled)
+    mains, place = _places_among_identical(rest)
+    mains = mains[place < _ALIKE]
+    pilot = take_pilot(rest, mains, level_of, weight, weights, rng, counts, settled)
     seed = int(rng.integers(2**62))
     blocking, expected, reason = choose_keys(rest, pilot, histogram, pairs, recall=recall, budget=budget, seed=seed)
     return {"easy": easy, "blocking": blocking, "pilot": pilot, "expected": expected, "reason": reason}
@@ -150,28 +152,39 @@ def candidates_wanted(records: int) -> float:
 
 
 def _own_sample(
-    encoded: Encoded, most: int, rng: np.random.Generator
+    encoded: Encoded, mains: NDArray[np.int64], most: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], float]:
-    """Draw records of each source with which all of its records are compared; say how many unlike pairs that makes."""
+    """Draw records of each source with which all of its records are compared; say how many unlike pairs that makes.
+
+    Parameters
+    ----------
+    mains
+        Rows of the records to draw from.
+    """
     bounds = np.searchsorted(encoded.source[encoded.record], np.arange(len(encoded.sources) + 1))
     distinct = np.zeros(len(encoded.source), np.bool_)
-    distinct[encoded.record[_distinct_rows(encoded, _OWN_ALIKE)]] = True
+    distinct[encoded.record[mains]] = True
     own: list[NDArray[np.int64]] = []
     unlike = 0.0
     for s, single in enumerate(encoded.deduplicated):
         record = encoded.record[bounds[s] : bounds[s + 1]]
         records = _one_a_person(np.arange(record[0], record[-1] + 1), encoded.known)
         eligible = records[distinct[records]]
-        size = min(len(eligible), most)
-        own.append(bounds[s] + np.flatnonzero(np.isin(record, rng.choice(eligible, size, replace=False))))
+        chosen = rng.choice(eligible, min(len(eligible), most), replace=False)
+        chosen = chosen[np.cumsum(encoded.variants[chosen]) <= MOST_COUNTED]
+        size = len(chosen)
+        own.append(bounds[s] + np.flatnonzero(np.isin(record, chosen)))
         if single:
             unlike += size * (size - 1) / 2 + size * (len(records) - size)
     return np.concatenate(own), np.cumsum([0, *map(len, own)]), unlike
 
 
 def _one_a_person(records: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return of each person known the first record."""
-    first: NDArray[np.int64] = records[np.unique(known[records], return_index=True)[1]]
+    """Return of each person known the first of the records, or rows."""
+    persons = known[records]
+    if (np.diff(persons) > 0).all():  # as they are before anything is known
+        return records
+    first: NDArray[np.int64] = records[np.unique(persons, return_index=True)[1]]
     return first
 
 
@@ -192,8 +205,11 @@ def _unlike_pairs(encoded: Encoded, own: NDArray[np.int64], easy: Easy | None, s
     return total
 
 
-def _distinct_rows(encoded: Encoded, most: int) -> NDArray[np.int64]:
-    """Return the main rows, ascending, at most so many of a source that are identical: masses would hide the rest."""
+def _places_among_identical(encoded: Encoded) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the main rows, ascending, and of how many identical ones of its source before it each comes.
+
+    Of a mass of identical records only the first few stand for all records: it would hide the rest.
+    """
     mains = np.flatnonzero(np.diff(encoded.record, prepend=-1))
     mixed = np.zeros(len(mains), np.uint64)
     for word in range(0, encoded.words.shape[1], encoded.width // _MIXED):
@@ -201,42 +217,55 @@ def _distinct_rows(encoded: Encoded, most: int) -> NDArray[np.int64]:
     mixed += encoded.source[encoded.record[mains]].astype(np.uint64)
     order = np.argsort(mixed, kind="stable")
     new = np.append(True, np.diff(mixed[order]) != 0)
-    place = np.arange(len(order)) - np.flatnonzero(new)[np.cumsum(new) - 1]
-    kept: NDArray[np.int64] = np.sort(mains[order[place < most]])
-    return kept
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order)) - np.flatnonzero(new)[np.cumsum(new) - 1]
+    return mains, place
 
 
-def _unlike_sample(
-    encoded: Encoded, mains: NDArray[np.int64], rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw pairs that cannot match: within sources without repeats, else any (of which next to none match).
+def _count_unlike(encoded: Encoded, mains: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Histogram the distances of a sample of unlike pairs: int64 (filters, strata, bits + 1).
 
     Parameters
     ----------
     mains
         Rows to draw from, ascending.
     """
+    threads = get_num_threads()
+    parts = [
+        count_distances(encoded.words, encoded.width, encoded.classes, encoded.strata, left, right, threads)
+        for left, right in _unlike_sample(encoded, mains, rng)
+    ]
+    histogram: NDArray[np.int64] = np.sum(parts, axis=0)
+    return histogram
+
+
+def _unlike_sample(
+    encoded: Encoded, mains: NDArray[np.int64], rng: np.random.Generator
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Draw pairs that cannot match, some at a time: within sources without repeats, else any (next to none match)."""
     of = encoded.source[encoded.record[mains]]
     groups = [mains[of == s] for s in range(len(encoded.sources)) if encoded.deduplicated[s]]
     groups = [group for group in groups if len(group) > 1] or [mains]
-    apart = [group[np.unique(encoded.known[encoded.record[group]], return_index=True)[1]] for group in groups]
+    known = encoded.known[encoded.record]
+    apart = [_one_a_person(group, known) for group in groups]
     groups = [few if len(few) > 1 else group for few, group in zip(apart, groups, strict=True)]
     sizes = np.array([len(group) * (len(group) - 1) / 2 for group in groups])
-    left, right = [], []
     for group, size in zip(groups, sizes, strict=True):
         share = int(min(size, np.ceil(_SAMPLE * size / sizes.sum())))
         if share == size:
             a, b = np.triu_indices(len(group), 1)
-        else:
-            # Runs of neighbours against runs of others, at random: rows far apart in memory cost more than all else.
-            run = min(_RUN, len(group))
-            starts = rng.integers(0, len(group) - run + 1, -(-share // run))
-            a = (starts[:, None] + np.arange(run)).ravel()[:share]
-            b = a + np.repeat(rng.integers(1, len(group), len(starts)), run)[:share]
+            yield group[a], group[b]
+            continue
+        # Runs of neighbours against runs of others, at random: rows far apart in memory cost more than all else.
+        run = min(_RUN, len(group))
+        starts = rng.integers(0, len(group) - run + 1, -(-share // run))
+        shifts = rng.integers(1, len(group), len(starts))
+        for first in range(0, len(starts), _RUNS):
+            left = share - first * run
+            a = (starts[first : first + _RUNS, None] + np.arange(run)).ravel()[:left]
+            b = a + np.repeat(shifts[first : first + _RUNS], run)[:left]
             b[b >= len(group)] -= len(group)
-        left.append(group[a])
-        right.append(group[b])
-    return np.concatenate(left), np.concatenate(right)
+            yield group[a], group[b]
 
 
 def _threshold(encoded: Encoded, weight_of: NDArray[np.float32], wanted: float, rng: np.random.Generator) -> np.float32:

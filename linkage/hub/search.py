@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from linkage.errors import LinkError
 from linkage.hub.block import WATCHED, Blocking, easy_keys, watched
-from linkage.hub.collisions import Rows, collide
+from linkage.hub.collisions import collide
 from linkage.hub.encoded import Encoded
 from linkage.hub.kernels import MISSING, pair_distances
 from linkage.hub.levels import LEVELS
+from linkage.hub.locality import Rows
 from linkage.hub.plan import Easy, Found
 
 __all__ = ["find_easy", "join_threads", "refuse_masses", "search_keys"]

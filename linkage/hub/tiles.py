@@ -5,7 +5,7 @@ them, and each register is used for ``LEFT`` left-hand rows at once. The vectors
 vectoriser neither keeps the sums in registers nor goes beyond 256 bits by itself. A processor with AVX-512 VPOPCNTDQ
 gets ``vpopcntq`` on its longest registers; for any other LLVM cuts the vectors and counts bits by what there is.
 
-numba's cache looks at the file of the cached function alone: who changes something here must touch ``kernels.py``.
+What these are compiled into is compiled anew when this file changes: see :mod:`linkage.hub.compiled`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["COARSE", "GROUP", "LEFT", "TILE", "first_bit", "hopeful", "popcount", "reach", "tile_distances"]
+__all__ = [
+    "COARSE", "GROUP", "LEFT", "TILE", "fetch", "first_bit", "hopeful", "near_sketches", "popcount", "reach",
+    "tile_distances",
+]  # fmt: skip
 
 TILE = 32
 """Right-hand records of a tile: four vectors of eight words."""
@@ -227,3 +230,74 @@ def first_bit(typingctx: Any, mask: Any) -> Any:
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
 
     return types.uint32(types.uint32), codegen
+
+
+@intrinsic
+def near_sketches(
+    typingctx: Any, one: Any, two: Any, three: Any, p: Any, q: Any, count: Any, bound: Any, masks: Any
+) -> Any:
+    """Find the pairs of sketches of three words that differ in at most ``bound`` bits.
+
+    ``one``, ``two``, ``three`` uint64: the sketches' words. The ``LEFT`` sketches from ``p`` on are compared with
+    ``count`` tiles of ``TILE`` from ``q`` on; ``masks`` uint32 (tiles, LEFT): where each one's near ones are set down
+    as bits. Returns all masks' bits together.
+    """
+    vector, mask_type = ir.VectorType(_WORD, _LANES), ir.IntType(32)
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        words = [_data(context, builder, signature.args[k], arguments[k]) for k in range(3)]
+        masks = _data(context, builder, signature.args[7], arguments[7])
+        p, q, count = arguments[3:6]
+        kind = ir.FunctionType(vector, [vector])
+        ones = cgutils.get_or_insert_function(builder.module, kind, f"llvm.ctpop.v{_LANES}i64")  # type: ignore[no-untyped-call]
+        least = _repeat(builder, arguments[6], _LANES)
+        ours = [
+            [_repeat(builder, builder.load(builder.gep(part, [builder.add(p, _index(k))])), _LANES) for part in words]
+            for k in range(LEFT)
+        ]
+        every = cgutils.alloca_once_value(builder, ir.Constant(mask_type, 0))  # type: ignore[no-untyped-call]
+        with cgutils.for_range(builder, count) as loop:
+            first = builder.add(q, builder.mul(loop.index, _index(TILE)))
+            found: list[list[Any]] = [[] for _ in range(LEFT)]
+            for start in range(0, TILE, _LANES):
+                place = builder.add(first, _index(start))
+                theirs = [_vector_at(builder, part, place, _WORD, _LANES) for part in words]
+                for k in range(LEFT):
+                    bits = [builder.call(ones, [builder.xor(a, b)]) for a, b in zip(ours[k], theirs, strict=True)]
+                    apart = builder.add(builder.add(bits[0], bits[1]), bits[2])
+                    found[k].append(builder.icmp_unsigned("<=", apart, least))
+            together = builder.load(every)
+            for k in range(LEFT):
+                parts, length = found[k], _LANES
+                while len(parts) > 1:
+                    length *= 2
+                    order = ir.Constant(ir.VectorType(ir.IntType(32), length), list(range(length)))
+                    parts = [builder.shuffle_vector(a, b, order) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+                mask = builder.bitcast(parts[0], mask_type)
+                at = builder.add(builder.mul(loop.index, _index(LEFT)), _index(k))
+                builder.store(mask, builder.gep(masks, [at]))
+                together = builder.or_(together, mask)
+            builder.store(together, every)
+        return builder.load(every)
+
+    return types.uint32(one, two, three, types.intp, types.intp, types.intp, types.uint64, masks), codegen
+
+
+@intrinsic
+def fetch(typingctx: Any, words: Any, row: Any) -> Any:
+    """Call for the memory of a row of words that will soon be read."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        octet, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [octet, word, word, word])
+        call = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")  # type: ignore[no-untyped-call]
+        pointer = _data(context, builder, signature.args[0], arguments[0])
+        width = _shape(context, builder, signature.args[0], arguments[0])[1]
+        first = builder.mul(arguments[1], width)
+        how = [ir.Constant(word, value) for value in (0, 3, 1)]  # to read, to keep, data
+        with cgutils.for_range_slice(builder, _index(0), width, _index(_LANES), _INDEX) as (place, _):
+            address = builder.bitcast(builder.gep(pointer, [builder.add(first, place)]), octet)
+            builder.call(call, [address, *how])
+        return context.get_dummy_value()
+
+    return types.void(words, types.intp), codegen

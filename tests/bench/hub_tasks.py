@@ -150,7 +150,8 @@ def link_encodings(prefix: str, spec: str) -> dict[str, Any]:
     files = sorted(Path(prefix).parent.glob(f"{Path(prefix).name}-*.parquet"))
     _warm({file.stem: pl.scan_parquet(file).head(_WARM).collect() for file in files}, chosen)
     cpu, started = time.process_time(), time.perf_counter()
-    encodings = {file.stem: pl.read_parquet(file) for file in files}
+    frames = pl.collect_all([pl.scan_parquet(file) for file in files])
+    encodings = {file.stem: frame for file, frame in zip(files, frames, strict=True)}
     linked = link_sources(encodings, chosen)
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
     quality = _quality(linked)

@@ -14,10 +14,11 @@ from linkage.contract.spec import LinkageSpec
 from linkage.errors import LinkError
 from linkage.hub import pilot
 from linkage.hub.block import log_miss, share_reached
-from linkage.hub.collisions import KEY_BYTES, Keys, Rows, collide, collide_reference
+from linkage.hub.collisions import collide
 from linkage.hub.compare import Candidates, compare, examine, gather, plan_comparison
 from linkage.hub.encoded import Encoded, stack
 from linkage.hub.kernels import pair_distances
+from linkage.hub.locality import KEY_BYTES, Keys, Rows, collide_reference
 from linkage.hub.plan import deal, load_found, load_plan, save_found, save_plan
 
 SPEC = LinkageSpec.model_validate(

@@ -14,7 +14,7 @@ from linkage.contract.spec import LinkageSpec
 from linkage.errors import LinkError
 from linkage.hub.compare import Candidates, compare, examine, gather, plan_comparison
 from linkage.hub.encoded import Encoded, stack
-from linkage.hub.plan import deal, load_found, load_plan, save_found, save_plan
+from linkage.hub.plan import MOST_COUNTED, deal, load_found, load_plan, save_found, save_plan
 
 SPEC = LinkageSpec.model_validate(
     {**load_spec("default").model_dump(), "bits": 512, "diffusion": {"bits": 512, "inputs": 4}}
@@ -164,3 +164,26 @@ def test_more_candidates_than_may_be_kept_are_refused_whole_or_in_shards() -> No
     with pytest.raises(LinkError) as error:
         gather(encoded, plan, founds)
     assert error.value.reason == "indistinguishable-records"
+
+
+def test_records_of_many_variants_are_sampled_until_their_rows_no_longer_fit_into_the_counts() -> None:
+    records, variants = 280, 256
+    rows = {
+        source: pl.DataFrame(
+            {
+                "pseudonym": np.repeat([f"{source}{place:031d}" for place in range(records)], variants),
+                "variant": pl.Series(np.tile(np.arange(variants), records), dtype=pl.UInt8),
+                **{
+                    entry.name: pl.Series([row.tobytes() for row in bits(records * variants, number)[:, 0]])
+                    for number, entry in enumerate(SPEC.filters)
+                },
+            }
+        )
+        for source in "ab"
+    }
+    plan = plan_comparison(stack(rows, SPEC, dict.fromkeys(rows, True)))
+    sampled = np.diff(plan.own_starts)
+    assert (sampled <= MOST_COUNTED).all() and (sampled > MOST_COUNTED - variants).all()
+    records_sampled = MOST_COUNTED // variants
+    within = records_sampled * (records_sampled - 1) / 2 + records_sampled * (records - records_sampled)
+    assert plan.unlike_pairs == 2 * within

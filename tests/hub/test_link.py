@@ -152,7 +152,14 @@ def test_presence_masks_of_wholly_missing_filters() -> None:
     [
         (lambda f: f.drop(SPEC.filters[0].name), "wrong-filters"),
         (lambda f: f.with_columns(pl.lit(b"short").alias(SPEC.filters[0].name)), "wrong-length"),
+        (lambda f: f.with_columns(pl.lit("text").alias(SPEC.filters[0].name)), "wrong-filters"),
         (lambda f: pl.concat([f, f.head(1)]), "repeated-record"),
+        (lambda f: f.drop("pseudonym"), "wrong-columns"),
+        (lambda f: f.drop("variant"), "wrong-columns"),
+        (lambda f: f.with_columns(pseudonym=pl.lit(1)), "wrong-columns"),
+        (lambda f: f.with_columns(pseudonym=pl.lit(None, pl.String)), "wrong-columns"),
+        (lambda f: f.with_columns(pl.col("variant").cast(pl.Int64)), "wrong-columns"),
+        (lambda f: f.with_columns(variant=pl.lit(None, pl.UInt8)), "wrong-columns"),
     ],
 )
 def test_encodings_that_do_not_fit_the_spec(change: object, reason: str) -> None:
@@ -160,3 +167,4 @@ def test_encodings_that_do_not_fit_the_spec(change: object, reason: str) -> None
     with pytest.raises(LinkError) as error:
         link({"a": change(good), "b": encodings(people(5, 2), "b")}, SPEC)  # type: ignore[operator]
     assert error.value.reason == reason
+    assert error.value.message.startswith("source a") and error.value.hint
