@@ -12,7 +12,14 @@ from rich.table import Table
 
 from linkage.cli.console import say
 from linkage.exchange.keyfile import KIND_LINKAGE, KIND_PARTY, KIND_PUBLIC, read_key_file
-from linkage.exchange.keys import create_linkage_key, create_party, load_linkage_key, load_party, load_public
+from linkage.exchange.keys import (
+    create_linkage_key,
+    create_party,
+    load_linkage_key,
+    load_party,
+    load_public,
+    renew_party,
+)
 
 __all__ = ["app"]
 
@@ -63,6 +70,23 @@ def party(
     private_path, public_path = create_party(out, name)
     say(f"private, stays here: {private_path}")
     say(f"public, for the others: {public_path}")
+    say(f"key id, to be compared by voice: {_spaced(load_public(public_path).key_id)}")
+
+
+@app.command
+def renew(old: Path, *, out: Annotated[Path, cyclopts.Parameter(name="--out")]) -> None:
+    """Make a party's keys anew, with the pseudonyms it had: after a theft, on a schedule, or where OLD is outdated.
+
+    Parameters
+    ----------
+    old
+        The private key file. Keep it as long as something sealed for it may have to be opened; then destroy it.
+    out
+        The folder for both new files, which have the same names.
+    """
+    private_path, public_path = renew_party(old, out)
+    say(f"private, stays here: {private_path}")
+    say(f"public, for the others, in place of the old one: {public_path}")
     say(f"key id, to be compared by voice: {_spaced(load_public(public_path).key_id)}")
 
 

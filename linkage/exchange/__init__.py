@@ -26,6 +26,7 @@ from linkage.exchange.keys import (
     load_linkage_key,
     load_party,
     load_public,
+    renew_party,
 )
 from linkage.exchange.person_map import (
     PersonMap,
@@ -64,6 +65,7 @@ __all__ = [
     "read_manifest",
     "read_person_map_manifest",
     "read_receipt",
+    "renew_party",
     "seal_batch",
     "seal_person_map",
     "verify_batch",

@@ -2,10 +2,10 @@
 
 ::
 
-    linkage-batch/2 LF                      which kind, which version
+    linkage-batch/3 LF                      which kind, which version
     manifest length                         4 bytes, big-endian
     manifest                                canonical JSON
-    signature                               64 bytes, Ed25519, over the first line and the manifest
+    signature                               Ed25519 and ML-DSA-65, 3373 bytes, over the first line and the manifest
     compartment, compartment, ...           in the manifest's order, sizes and SHA-256 in the manifest
 
 Each compartment has its own random content key. HPKE (ML-KEM-768 with X25519) wraps it for the recipient; Cobblestone
@@ -14,7 +14,8 @@ recipient, so that no part of one file is of use in another. HPKE does not say w
 is checked before anything else is believed. ``schemas/batch.md`` has every byte.
 
 Older files stay readable: a later format has another number in its first line and the earlier ones are kept beside it.
-The envelope is the same in all versions; what a kind's compartments hold differs.
+Versions 1 and 2 were signed with Ed25519 alone: they are read with archived keys, and under a present key refused as
+``downgraded``. What a kind's compartments hold differs from version to version too.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from linkage.exchange.manifest import (
     parse_manifest,
 )
 from linkage.exchange.reasons import refuse
+from linkage.exchange.signatures import ARCHIVED_SIZE, SIZE
 
 __all__ = [
     "KINDS",
@@ -59,12 +61,13 @@ __all__ = [
     "verify",
 ]
 
-KINDS = {"batch": 2, "person-map": 2}
+KINDS = {"batch": 3, "person-map": 3}
 """What is sealed -> the version that is written; every version from 1 on is read."""
 
 _CHUNK = 1 << 20
 _LONGEST_LINE = 64
-_SIGNATURE = 64
+_SIGNED_TWICE = 3
+"""The version from which on both algorithms sign."""
 _PURPOSE = "envelope"
 _FIRST_LINE = re.compile(rb"linkage-(batch|person-map)/([1-9])\n")
 
@@ -176,7 +179,7 @@ def seal(path: Path, kind: str, header: dict[str, Any], compartments: list[Compa
         length = len(dump_manifest(file_id, sender.key_id, header, entries))
         with atomic_write(Path(path)) as target, target.open("wb") as file:
             # The manifest comes first and holds the digests of what follows: leave its place free, then fill it.
-            file.seek(len(first_line) + 4 + length + _SIGNATURE)
+            file.seek(len(first_line) + 4 + length + SIZE)
             entries = [job.entry(*job.encrypt(content, file)) for job, content in zip(jobs, plain, strict=True)]
             raw = dump_manifest(file_id, sender.key_id, header, entries)
             if len(raw) != length or [entry["size"] for entry in entries] != sizes:
@@ -249,7 +252,7 @@ def _opened(path: Path, kind: str | None) -> Iterator[_Envelope]:
         if not 0 < length <= LARGEST_MANIFEST:
             raise refuse("malformed")
         raw = _exactly(file, length)
-        signature = _exactly(file, _SIGNATURE)
+        signature = _exactly(file, SIZE if int(first_line[-2:-1]) >= _SIGNED_TWICE else ARCHIVED_SIZE)
         manifest = parse_manifest(raw)
         start = file.tell()
         expected = start + sum(entry.size for entry in manifest.compartments)
@@ -278,6 +281,8 @@ def _verify(envelope: _Envelope, sender: PublicParty) -> None:
     """Check, in this order: who, the signature, the sizes, the digests."""
     if envelope.manifest.sender != sender.key_id:
         raise refuse("untrusted-sender")
+    if envelope.version < _SIGNED_TWICE and not sender.archived:
+        raise refuse("downgraded")
     if not sender.has_signed(envelope.signature, _PURPOSE, envelope.first_line + envelope.raw):
         raise refuse("bad-signature")
     _check_size(envelope)

@@ -2,17 +2,18 @@
 
 ::
 
-    linkage-key/1
+    linkage-key/1             a linkage key; for party keys: linkage-key/2
     {"kind":"linkage",...}
 
-The second line is canonical JSON (:mod:`linkage.exchange.canonical`) with exactly the fields of its kind. Files with
-secrets are created for their owner alone and refused when others can read them. No file is ever overwritten: a key
-that is gone cannot be brought back.
+Party keys of version 1 had no ML-DSA key; they are read only as an archive. The second line is canonical JSON
+(:mod:`linkage.exchange.canonical`) with exactly the fields of its kind. Files with secrets are created for their owner
+alone and refused when others can read them. No file is ever overwritten: a key that is gone cannot be brought back.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,19 +22,33 @@ from typing import Any
 from linkage.errors import NO_SUCH_FILE, KeyFileError
 from linkage.exchange.canonical import CanonicalError, dump, load
 
-__all__ = ["KIND_LINKAGE", "KIND_PARTY", "KIND_PUBLIC", "make_private_folder", "read_key_file", "write_key_file"]
+__all__ = [
+    "KIND_LINKAGE",
+    "KIND_PARTY",
+    "KIND_PUBLIC",
+    "load_name",
+    "make_private_folder",
+    "malformed_key",
+    "old_key",
+    "read_key_file",
+    "write_key_file",
+]
 
 KIND_LINKAGE = "linkage"
 KIND_PARTY = "party"
 KIND_PUBLIC = "party-public"
 
-_FIRST_LINE = b"linkage-key/1\n"
+_FIRST_LINE = re.compile(rb"linkage-key/([12])\n")
 _LARGEST = 16 * 1024
-_FIELDS: dict[str, frozenset[str]] = {
-    KIND_LINKAGE: frozenset({"kind", "project", "epoch", "secret", "check"}),
-    KIND_PARTY: frozenset({"kind", "name", "key_id", "signing", "mlkem768", "x25519", "pseudonym"}),
-    KIND_PUBLIC: frozenset({"kind", "name", "key_id", "signing", "mlkem768", "x25519"}),
+_PRIVATE = frozenset({"kind", "name", "key_id", "signing", "mlkem768", "x25519", "pseudonym"})
+_FIELDS: dict[tuple[int, str], frozenset[str]] = {
+    (1, KIND_LINKAGE): frozenset({"kind", "project", "epoch", "secret", "check"}),
+    (1, KIND_PARTY): _PRIVATE,
+    (1, KIND_PUBLIC): _PRIVATE - {"pseudonym"},
+    (2, KIND_PARTY): _PRIVATE | {"mldsa65"},
+    (2, KIND_PUBLIC): _PRIVATE - {"pseudonym"} | {"mldsa65"},
 }
+_NEWEST = {KIND_LINKAGE: 1, KIND_PARTY: 2, KIND_PUBLIC: 2}
 _SECRET_KINDS = frozenset({KIND_LINKAGE, KIND_PARTY})
 
 
@@ -64,7 +79,7 @@ def write_key_file(path: Path, content: dict[str, Any]) -> None:
         raise KeyFileError(f"{path}: cannot be written", reason="unwritable") from None
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(_FIRST_LINE + dump(content) + b"\n")
+            file.write(b"linkage-key/%d\n" % _NEWEST[content["kind"]] + dump(content) + b"\n")
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
@@ -72,13 +87,14 @@ def write_key_file(path: Path, content: dict[str, Any]) -> None:
         raise
 
 
-def read_key_file(path: Path, kinds: Iterable[str]) -> dict[str, Any]:
-    """Read a key file of one of the given kinds.
+def read_key_file(path: Path, kinds: Iterable[str], *, archived: bool = False) -> dict[str, Any]:
+    """Read a key file of one of the given kinds; with ``archived`` one of an earlier version too.
 
     Raises
     ------
     KeyFileError
-        ``missing``, ``too-open``, ``malformed`` or ``wrong-kind``. The message names the file and nothing in it.
+        ``missing``, ``too-open``, ``malformed``, ``wrong-kind`` or ``old-key``. The message names the file and nothing
+        in it.
     """
     path = Path(path)
     try:
@@ -89,7 +105,7 @@ def read_key_file(path: Path, kinds: Iterable[str]) -> dict[str, Any]:
         raise KeyFileError(f"{path}: no such key file", reason="missing", hint=NO_SUCH_FILE) from None
     except OSError:
         raise KeyFileError(f"{path}: cannot be read", reason="unreadable") from None
-    content = _parse(path, data)
+    version, content = _parse(path, data)
     if content["kind"] in _SECRET_KINDS and os.name == "posix" and status.st_mode & 0o077:
         # Windows has no such bits: there the folder's access list protects the file, as the manual says.
         raise KeyFileError(
@@ -99,20 +115,52 @@ def read_key_file(path: Path, kinds: Iterable[str]) -> dict[str, Any]:
         )
     if content["kind"] not in kinds:
         raise KeyFileError(f"{path}: a key file of another kind than is needed here", reason="wrong-kind")
+    if version < _NEWEST[content["kind"]] and not archived:
+        raise old_key(path)
     return content
 
 
-def _parse(path: Path, data: bytes) -> dict[str, Any]:
+def _parse(path: Path, data: bytes) -> tuple[int, dict[str, Any]]:
     malformed = KeyFileError(
         f"{path}: not a key file of this version, or damaged", reason="malformed", hint="fetch it again from its owner"
     )
-    if len(data) > _LARGEST or not data.startswith(_FIRST_LINE) or not data.endswith(b"\n"):
+    first_line = _FIRST_LINE.match(data)
+    if len(data) > _LARGEST or not first_line or not data.endswith(b"\n"):
         raise malformed
     try:
-        content = load(data[len(_FIRST_LINE) : -1])
+        content = load(data[first_line.end() : -1])
     except CanonicalError:
         raise malformed from None
     kind = content.get("kind")
-    if not isinstance(kind, str) or content.keys() != _FIELDS.get(kind):
+    version = int(first_line[1])
+    if not isinstance(kind, str) or content.keys() != _FIELDS.get((version, kind)):
         raise malformed
-    return content
+    return version, content
+
+
+def load_name(value: object, pattern: re.Pattern[str]) -> str:
+    """Return a name that fits the pattern.
+
+    Raises
+    ------
+    CanonicalError
+        For anything else.
+    """
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise CanonicalError("not a name")
+    return value
+
+
+def malformed_key(path: Path) -> KeyFileError:
+    """Make the error that says a key file is damaged."""
+    return KeyFileError(f"{path}: the key file is damaged", reason="malformed", hint="fetch it again from its owner")
+
+
+def old_key(what: object) -> KeyFileError:
+    """Make the error that says a party key, by its file or name, is one of version 1."""
+    return KeyFileError(
+        f"{what}: a party key of version 1, whose signature a quantum computer could forge",
+        reason="old-key",
+        hint="its owner makes new ones that keep its pseudonyms (linkage keys renew OLD.key --out FOLDER) and sends"
+        " the new public file; compare the key id by voice",
+    )

@@ -12,6 +12,7 @@ REASONS = {
     "malformed": "the file does not follow the format; ask the sender to seal it again",
     "untrusted-sender": "sealed by a key that is not this sender's; compare the key ids",
     "bad-signature": "changed after it was signed, or signed by another key; do not use it",
+    "downgraded": "signed in an older way than this sender's key signs; do not use it",
     "truncated": "the file is shorter than its manifest says; copy it again",
     "damaged": "the contents differ from what was signed; copy it again",
     "not-for-us": "sealed for another recipient than this key",

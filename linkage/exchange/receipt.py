@@ -4,7 +4,7 @@
 
     linkage-receipt/2
     {"batch_digest":...}      canonical JSON
-    <signature>               base64, Ed25519, over the first line and the second without its line end
+    <signature>               base64, Ed25519 and ML-DSA-65, over the first line and the second without its line end
 
 A receipt says nothing about links: what the hub found in a batch never flows back to an agency. It says how long the
 hub's ledger was and what stood last in it, so that whoever keeps the receipt can tell when the ledger was shortened or
@@ -20,12 +20,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from linkage.contract.vocabulary import Name
-from linkage.exchange.canonical import dump, encode_bytes, load, load_bytes
+from linkage.exchange.canonical import dump, encode_bytes, load
 from linkage.exchange.files import atomic_write
 from linkage.exchange.keys import Party, PublicParty
 from linkage.exchange.ledger import Anchor
 from linkage.exchange.manifest import HEX32, Strict
 from linkage.exchange.reasons import refuse
+from linkage.exchange.signatures import load_signature
 
 __all__ = ["Receipt", "inspect_receipt", "read_receipt", "write_receipt"]
 
@@ -153,7 +154,7 @@ def _parse(path: Path) -> tuple[bytes, Receipt, bytes]:
     if len(data) > _LARGEST or len(lines) != 3 or lines[2]:
         raise refuse("malformed")
     try:
-        content, signature = load(lines[0]), load_bytes(lines[1].decode("ascii"), 64)
+        content, signature = load(lines[0]), load_signature(lines[1].decode("ascii"))
     except ValueError:
         raise refuse("malformed") from None
     return first_line + lines[0], _validated(content, version), signature

@@ -7,10 +7,10 @@
       report.html           the same for people, self-contained
       tables/<name>.csv     one a table: its dimensions, count, status
       manifest.json         digests of all of these, and who signs: canonical JSON and a line end
-      manifest.sig          Ed25519 over the manifest, base64 and a line end
+      manifest.sig          Ed25519 and ML-DSA-65 over the manifest, base64 and a line end
 
-A withheld count is an empty field with status ``suppressed``. Nothing in the folder depends on when or where it was
-made: the same inputs give the same bytes.
+A withheld count is an empty field with status ``suppressed``. Nothing in the folder but the signature, which has
+random bits, depends on when or where it was made: the same inputs give the same bytes.
 """
 
 from __future__ import annotations
@@ -257,12 +257,13 @@ class Signer(_Strict):
     signing: str
     mlkem768: str
     x25519: str
+    mldsa65: str
 
 
 class Manifest(_Strict):
     """What is signed."""
 
-    linkage_release: Literal[1]
+    linkage_release: Literal[2]
     project: Name
     month: Month
     scope: dict[str, str | int]
@@ -383,10 +384,11 @@ def _manifest(document: Document, party: Party, entries: Sequence[Mapping[str, A
         "signing": encode_bytes(public.signing),
         "mlkem768": encode_bytes(public.mlkem768),
         "x25519": encode_bytes(public.x25519),
+        "mldsa65": encode_bytes(public.mldsa65 or b""),
     }
     manifest = Manifest.model_validate(
         {
-            "linkage_release": 1,
+            "linkage_release": 2,
             "project": document.project,
             "month": document.month,
             "scope": document.scope,

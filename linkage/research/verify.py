@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from linkage.errors import ReleaseError
 from linkage.exchange import PublicParty
 from linkage.exchange.canonical import CanonicalError, load, load_bytes, load_loose
+from linkage.exchange.signatures import SIZE as SIGNATURE_SIZE
 from linkage.research import bundle
 from linkage.research.bundle import Document, Manifest, TableEntry
 from linkage.research.disclosure import audit
@@ -167,7 +168,7 @@ def _signed_manifest(folder: Path, signer: PublicParty | None) -> Manifest:
             raise CanonicalError("no line end")
         manifest = Manifest.model_validate(load(raw[:-1]))
         named = _named_signer(manifest)
-        signed = load_bytes(signature[:-1].decode("ascii"), 64)
+        signed = load_bytes(signature[:-1].decode("ascii"), SIGNATURE_SIZE)
     except (ValidationError, ValueError):
         raise _wrong("the manifest or its signature is not what the format says") from None
     if named.key_id != manifest.signer.key_id:
@@ -182,7 +183,11 @@ def _signed_manifest(folder: Path, signer: PublicParty | None) -> Manifest:
 def _named_signer(manifest: Manifest) -> PublicParty:
     keys = manifest.signer
     return PublicParty(
-        keys.name, load_bytes(keys.signing, 32), load_bytes(keys.mlkem768, 1184), load_bytes(keys.x25519, 32)
+        keys.name,
+        load_bytes(keys.signing, 32),
+        load_bytes(keys.mlkem768, 1184),
+        load_bytes(keys.x25519, 32),
+        load_bytes(keys.mldsa65, 1952),
     )
 
 

@@ -15,8 +15,9 @@ from linkage.errors import SealError
 from linkage.exchange import REASONS, envelope, file_digest
 from linkage.exchange.canonical import dump, encode_bytes
 from linkage.exchange.envelope import Compartment
+from linkage.exchange.signatures import SIZE
 
-FIRST = b"linkage-batch/2\n"
+FIRST = b"linkage-batch/3\n"
 AsFile = Callable[[bytes], Path]
 CONTENTS = {"one": b"first content" * 3000, "two": b"second"}
 together = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -43,7 +44,7 @@ def split(data: bytes) -> tuple[dict[str, Any], bytes, bytes]:
     """Return manifest, signature and compartments."""
     length = int.from_bytes(data[len(FIRST) : len(FIRST) + 4], "big")
     start = len(FIRST) + 4
-    return json.loads(data[start : start + length]), data[start + length :][:64], data[start + length + 64 :]
+    return json.loads(data[start : start + length]), data[start + length :][:SIZE], data[start + length + SIZE :]
 
 
 def join(manifest: dict[str, Any] | bytes, signature: bytes, body: bytes, first: bytes = FIRST) -> bytes:
@@ -75,7 +76,7 @@ def test_round_trip(sealed: bytes, as_file: AsFile, cast: Any, tmp_path: Path) -
     path = as_file(sealed)
     visible = envelope.inspect(path)
     assert visible == envelope.verify(path, cast.mpd.public, "batch")
-    assert (visible["kind"], visible["version"], visible["bytes"]) == ("batch", 2, len(sealed))
+    assert (visible["kind"], visible["version"], visible["bytes"]) == ("batch", 3, len(sealed))
     assert visible["header"] == {"colour": "blue", "count": 3}
     assert visible["sender"] == cast.mpd.key_id
     for name, recipient in (("one", cast.hub), ("two", cast.analysis)):
@@ -147,7 +148,7 @@ def test_failure_while_sealing_leaves_the_old_file(cast: Any, tmp_path: Path) ->
 def test_any_flipped_bit_is_refused(sealed: bytes, as_file: AsFile, cast: Any, data: st.DataObject) -> None:
     _, _, body = split(sealed)
     header = len(sealed) - len(body)
-    regions = [(0, len(FIRST)), (len(FIRST), len(FIRST) + 4), (len(FIRST) + 4, header - 64), (header - 64, header)]
+    regions = [(0, len(FIRST)), (len(FIRST), len(FIRST) + 4), (len(FIRST) + 4, header - SIZE), (header - SIZE, header)]
     start, end = data.draw(st.sampled_from([*regions, (header, len(sealed)), (header, header + 60)]))
     position = data.draw(st.integers(start, end - 1))
     spoilt = bytearray(sealed)
@@ -157,7 +158,7 @@ def test_any_flipped_bit_is_refused(sealed: bytes, as_file: AsFile, cast: Any, d
     assert reason is not None
     if position < len(FIRST):
         assert reason == "bad-version"
-    elif header - 64 <= position < header:
+    elif header - SIZE <= position < header:
         assert reason == "bad-signature"
     elif position >= header:
         assert reason == "damaged"
@@ -173,8 +174,8 @@ def test_any_truncation_is_refused(sealed: bytes, as_file: AsFile, cast: Any, da
     bounds = [
         (0, len(FIRST) - 1),
         (len(FIRST), len(FIRST) + 3),
-        (len(FIRST) + 4, header - 65),
-        (header - 64, header - 1),
+        (len(FIRST) + 4, header - SIZE - 1),
+        (header - SIZE, header - 1),
     ]
     start, end = data.draw(st.sampled_from([*bounds, (header, len(sealed) - 1)]))
     length = data.draw(st.integers(start, end))
@@ -213,7 +214,7 @@ def test_other_kind_is_refused(sealed: bytes, as_file: AsFile, cast: Any) -> Non
 @pytest.mark.parametrize(
     "line",
     [
-        b"linkage-batch/3\n",
+        b"linkage-batch/4\n",
         b"linkage-batch/0\n",
         b"linkage-batch/01\n",
         b"linkage-batch/1\r\n",
@@ -228,10 +229,10 @@ def test_other_version_is_refused_even_if_signed(sealed: bytes, as_file: AsFile,
 
 def test_kind_is_signed(sealed: bytes, as_file: AsFile, cast: Any) -> None:
     manifest, signature, body = split(sealed)
-    renamed = as_file(join(manifest, signature, body, b"linkage-person-map/2\n"))
+    renamed = as_file(join(manifest, signature, body, b"linkage-person-map/3\n"))
     assert attempt(renamed, cast) == "bad-signature"
     # The sender itself cannot turn the compartment of a batch into one of a person map.
-    signed = as_file(signed_by(cast.mpd, manifest, body, b"linkage-person-map/2\n"))
+    signed = as_file(signed_by(cast.mpd, manifest, body, b"linkage-person-map/3\n"))
     assert attempt(signed, cast) == "cannot-open"
 
 

@@ -197,6 +197,7 @@ PUBLIC_FAULTS: dict[str, Callable[[dict[str, Any]], object]] = {
     "key is no base64": _swap("signing", "!" * 44),
     "another signing key": _swap("signing", encode_bytes(bytes(range(32)))),
     "point of low order": _swap("x25519", encode_bytes(bytes(32))),
+    "another ML-DSA key": _swap("mldsa65", encode_bytes(bytes(1952))),
     "no ML-KEM key": _swap("mlkem768", encode_bytes(b"\xff" * 1184)),
 }
 
@@ -213,10 +214,13 @@ def test_malformed_public_key_is_refused(tmp_path: Path, fault: str) -> None:
 def test_point_of_low_order_is_refused_even_with_its_own_key_id(tmp_path: Path) -> None:
     _, public = create_party(tmp_path, "mpd")
     known = load_public(public)
-    forged = hashlib.sha256(pack("linkage party key v1", known.signing, known.mlkem768, bytes(32))).hexdigest()[:32]
+    assert known.mldsa65 is not None
+    keys = pack("linkage party key v2", known.signing, known.mldsa65, known.mlkem768, bytes(32))
+    forged = hashlib.sha256(keys).hexdigest()[:32]
     rewrite(public, lambda content: content.update(x25519=encode_bytes(bytes(32)), key_id=forged))
-    with pytest.raises(KeyFileError):
+    with pytest.raises(KeyFileError) as caught:
         load_public(public)
+    assert caught.value.reason == "malformed"
 
 
 @pytest.mark.parametrize(
@@ -228,6 +232,7 @@ def test_point_of_low_order_is_refused_even_with_its_own_key_id(tmp_path: Path) 
         lambda data: data[: len(data) // 2],
         lambda data: b"",
         lambda data: data.replace(b"linkage-key/1", b"linkage-key/2"),
+        lambda data: data.replace(b"linkage-key/1", b"linkage-key/3"),
         lambda data: data.replace(b"\n", b"\r\n"),
         lambda data: data.replace(b'":"', b'": "', 1),
         lambda data: data.replace(b'{"', b'{"kind":"linkage","', 1),
@@ -262,6 +267,8 @@ def test_no_secret_in_text_or_errors(tmp_path: Path) -> None:
     party = load_party(create_party(tmp_path, "mpd")[0])
     secrets: list[bytes] = [key._secret, party._pseudonym, party._signing.private_bytes_raw()]
     secrets += [party._x25519.private_bytes_raw(), party._mlkem768.private_bytes_raw()]
+    assert party._mldsa65 is not None
+    secrets.append(party._mldsa65.private_bytes_raw())
     shown = [repr(key), str(key), f"{key}", repr(party), str(party), repr(party.public), repr([key, party])]
     for path, load in ((tmp_path / "linkage.key", load_linkage_key), (tmp_path / "mpd.key", load_party)):
         data = path.read_bytes()

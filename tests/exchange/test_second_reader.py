@@ -17,18 +17,21 @@ import polars as pl
 import pytest
 from cryptography.cobblestone import Cobblestone256Encryptor
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PublicKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
-BATCHES = {n: json.loads((VECTORS / f"batch-v{n}.json").read_text(encoding="utf-8")) for n in (1, 2)}
-MAP = json.loads((VECTORS / "person-map-v2.json").read_text(encoding="utf-8"))
-PARTIES = json.loads((VECTORS / "parties-v1.json").read_text(encoding="utf-8"))["parties"]
+BATCHES = {n: json.loads((VECTORS / f"batch-v{n}.json").read_text(encoding="utf-8")) for n in (1, 2, 3)}
+MAPS = {n: json.loads((VECTORS / f"person-map-v{n}.json").read_text(encoding="utf-8")) for n in (2, 3)}
+PARTIES = {n: json.loads((VECTORS / f"parties-v{n}.json").read_text(encoding="utf-8"))["parties"] for n in (1, 2)}
 
 
-def keys(name: str, which: str) -> dict[str, bytes]:
-    content = json.loads(PARTIES[name][which].splitlines()[1])
+def keys(generation: int, name: str, which: str) -> dict[str, bytes]:
+    first, second = PARTIES[generation][name][which].splitlines()
+    assert first == f"linkage-key/{generation}"
+    content = json.loads(second)
     return {field: b64decode(content[field]) for field in content if field not in ("kind", "name", "key_id")}
 
 
@@ -88,8 +91,21 @@ def cobblestone_open(key: bytes, context: bytes, data: bytes) -> bytes:
 
 
 def key_id(public: dict[str, bytes]) -> str:
-    packed = pack("linkage party key v1", public["signing"], public["mlkem768"], public["x25519"])
+    lattice = [public["mldsa65"]] if "mldsa65" in public else []
+    label = f"linkage party key v{1 + len(lattice)}"
+    packed = pack(label, public["signing"], *lattice, public["mlkem768"], public["x25519"])
     return hashlib.sha256(packed).hexdigest()[:32]
+
+
+def check_signature(sender: dict[str, bytes], signature: bytes, message: bytes) -> None:
+    """Verify a signature of purpose "envelope": Ed25519 alone for keys of version 1, then ML-DSA-65 beside it."""
+    if "mldsa65" in sender:
+        message = pack("linkage signature v2", "ed25519-mldsa65", key_id(sender), "envelope", message)
+        MLDSA65PublicKey.from_public_bytes(sender["mldsa65"]).verify(signature[64:], message)
+    else:
+        message = pack("linkage signature v1", "envelope", message)
+        assert len(signature) == 64
+    Ed25519PublicKey.from_public_bytes(sender["signing"]).verify(signature[:64], message)
 
 
 def opened(
@@ -100,10 +116,11 @@ def opened(
     assert data.startswith(first)
     data = data[len(first) :]
     length = int.from_bytes(data[:4], "big")
-    raw, signature, body = data[4 : 4 + length], data[4 + length : 68 + length], data[68 + length :]
-    sender = keys(sender_name, "public")
-    message = pack("linkage signature v1", "envelope", first + raw)
-    Ed25519PublicKey.from_public_bytes(sender["signing"]).verify(signature, message)
+    generation = 2 if first.endswith(b"/3\n") else 1
+    start = 4 + length + (64 if generation == 1 else 64 + 3309)
+    raw, signature, body = data[4 : 4 + length], data[4 + length : start], data[start:]
+    sender = keys(generation, sender_name, "public")
+    check_signature(sender, signature, first + raw)
     manifest: dict[str, Any] = json.loads(raw)
     assert manifest["sender"] == key_id(sender)
     assert manifest["header"] == vector.get("header", manifest["header"])
@@ -113,15 +130,15 @@ def opened(
         if entry["name"] == compartment:
             break
         offset += entry["size"]
-    assert entry["recipient"] == key_id(keys(recipient, "public"))
+    assert entry["recipient"] == key_id(keys(generation, recipient, "public"))
     sealed = body[offset : offset + entry["size"]]
     assert hashlib.sha256(sealed).hexdigest() == entry["sha256"]
     info = pack("linkage compartment v1", kind, manifest["id"], compartment, manifest["sender"], entry["recipient"])
-    content_key = hpke_open(b64decode(entry["key"]), keys(recipient, "private"), info)
+    content_key = hpke_open(b64decode(entry["key"]), keys(generation, recipient, "private"), info)
     return cobblestone_open(content_key, info, sealed)
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 @pytest.mark.parametrize(("compartment", "recipient"), [("encodings", "hub"), ("facts", "analysis")])
 def test_batch(version: int, compartment: str, recipient: str) -> None:
     vector = BATCHES[version]
@@ -131,11 +148,13 @@ def test_batch(version: int, compartment: str, recipient: str) -> None:
     assert rows == vector[compartment]
 
 
-def test_draws_of_a_person_map() -> None:
-    content = opened(MAP, b"linkage-person-map/2\n", "person-map", "hub", "draws", "analysis")
+@pytest.mark.parametrize("version", [2, 3])
+def test_draws_of_a_person_map(version: int) -> None:
+    vector = MAPS[version]
+    content = opened(vector, f"linkage-person-map/{version}\n".encode(), "person-map", "hub", "draws", "analysis")
     length = int.from_bytes(content[:8], "big")
     assert len(content) == 4096 and not content[8 + length :].strip(b"\0")
-    assert pl.read_parquet(io.BytesIO(content[8 : 8 + length])).to_dicts() == MAP["draws"]
+    assert pl.read_parquet(io.BytesIO(content[8 : 8 + length])).to_dicts() == vector["draws"]
 
 
 @pytest.mark.parametrize("size", [0, 1, 16383, 16384, 16385, 40000])

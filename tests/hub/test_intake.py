@@ -210,7 +210,7 @@ def _flip_manifest(path: Path) -> None:
 
 
 def _next_version(path: Path) -> None:
-    path.write_bytes(path.read_bytes().replace(b"linkage-batch/2\n", b"linkage-batch/3\n", 1))
+    path.write_bytes(path.read_bytes().replace(b"linkage-batch/3\n", b"linkage-batch/4\n", 1))
 
 
 @pytest.mark.parametrize(

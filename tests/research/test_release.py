@@ -158,7 +158,8 @@ def test_the_same_inputs_give_the_same_bytes(maker: Any, large: Any, large_relea
     names = sorted(p.relative_to(again.folder) for p in again.folder.rglob("*") if p.is_file())
     assert len(names) > 20
     for name in names:
-        assert (again.folder / name).read_bytes() == (large_release.folder / name).read_bytes(), name
+        if name.name != "manifest.sig":  # ML-DSA is hedged: its signatures have random bits
+            assert (again.folder / name).read_bytes() == (large_release.folder / name).read_bytes(), name
 
 
 def test_summary_says_lists_overlaps_persons_and_estimate(small_release: Any, large_release: Any) -> None:

@@ -86,6 +86,7 @@ def test_another_signer_fails_only_where_the_signer_is_pinned(maker: Any, copy: 
         "signing": encode_bytes(public.signing),
         "mlkem768": encode_bytes(public.mlkem768),
         "x25519": encode_bytes(public.x25519),
+        "mldsa65": encode_bytes(public.mldsa65),
     }
     (copy / "manifest.json").write_bytes(dump(manifest) + b"\n")
     resign(copy, other)
