@@ -323,7 +323,7 @@ def _diffusion_sets(key: bytes, spec: LinkageSpec) -> NDArray[np.intp]:
     front = min(inputs, streams.shape[1])
     sets[:, :front] = streams[:, :front]
     ascending = np.sort(sets, axis=1)
-    distinct = (ascending[:, 1:] != ascending[:, :-1]).all(axis=1)
+    distinct = (ascending[:, 1:] != ascending[:, :-1]).all(axis=1) & (front == inputs)
     for output in np.flatnonzero(~distinct).tolist():
         chosen = dict.fromkeys(streams[output].tolist())
         block = 1
