@@ -12,6 +12,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from linkage.contract.files import invalid, read_text
+from linkage.contract.fips import require_fips
 from linkage.contract.vocabulary import Name
 from linkage.errors import ContractError
 
@@ -19,6 +20,7 @@ __all__ = [
     "AnalysisSettings",
     "ClusterSettings",
     "HubSettings",
+    "SecuritySettings",
     "Settings",
     "StewardSettings",
     "find_settings",
@@ -37,6 +39,15 @@ SitePath = Annotated[Path, BeforeValidator(_beside)]
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SecuritySettings(_Strict):
+    """What the site's law asks of its cryptography.
+
+    With ``fips`` nothing is done at all unless the libraries work in FIPS mode and every part is approved.
+    """
+
+    fips: Annotated[bool, Field(strict=True)] = False
 
 
 class StewardSettings(_Strict):
@@ -141,6 +152,7 @@ class Settings(_Strict):
     epoch: str
     profile: Name
     spec_file: SitePath | None = None
+    security: SecuritySettings = SecuritySettings()
     steward: StewardSettings | None = None
     hub: HubSettings | None = None
     analysis: AnalysisSettings | None = None
@@ -159,7 +171,15 @@ def find_settings(given: Path | None) -> Path:
 
 
 def load_settings(path: Path) -> Settings:
-    """Read and check a settings file; relative paths in it count from its own folder."""
+    """Read and check a settings file; relative paths in it count from its own folder.
+
+    Raises
+    ------
+    ContractError
+        If the file is not there, or not what it should be.
+    NotPermittedError
+        ``fips-off`` or ``not-approved`` if the site asks for FIPS and this is not it.
+    """
     text = read_text(path, "utf-8-sig")  # editors on Windows put a byte order mark, which TOML does not know
     try:
         content = tomllib.loads(text)
@@ -171,6 +191,9 @@ def load_settings(path: Path) -> Settings:
             hint="write paths with / also on Windows, and close every quote",
         ) from None
     try:
-        return Settings.model_validate(content, context={"folder": path.resolve().parent})
+        settings = Settings.model_validate(content, context={"folder": path.resolve().parent})
     except ValidationError as error:
         raise invalid(path, error) from None
+    if settings.security.fips:
+        require_fips()
+    return settings
