@@ -88,7 +88,8 @@ def parse_dates(
     -------
     pl.DataFrame
         ``digits`` YYYYMMDD, YYYYMM or YYYY as far as known; ``date`` (null unless the day is known); ``year`` Int32;
-        ``rule`` null, ``"date-format"`` (fits no format) or ``"date-range"`` (no such day, or outside the bounds).
+        ``rule`` null, ``"date-format"`` (fits no format; none has a 13th month or a 32nd day) or ``"date-range"`` (no
+        such day in that month, or outside the bounds).
     """
     distinct = values.drop_nulls().unique().to_frame("text")
     fits = pl.concat([_parts(distinct, form, latest).with_columns(order=order) for order, form in enumerate(formats)])
@@ -143,7 +144,10 @@ def _parts(distinct: pl.DataFrame, form: str, latest: dt.date) -> pl.DataFrame:
         numbers = [f"{number:02d}" for number in range(1, 13)]
         month = short.replace_strict(list(_MONTHS), numbers, return_dtype=pl.String)
     day = text.str.extract(pattern, groups["day"]).str.zfill(2) if "day" in groups else absent
-    return distinct.filter(text.str.contains(pattern)).select("text", year=year, month=month, day=day)
+    fits = distinct.filter(text.str.contains(pattern)).select("text", year=year, month=month, day=day)
+    # What stands in the month's place and is no month was written in another format, not on a day there never was.
+    bounds = (("month", 12), ("day", 31))
+    return fits.filter(pl.col(name).cast(pl.Int32).is_between(1, most).fill_null(True) for name, most in bounds)
 
 
 def completed_years(birth: pl.Expr, birth_year: pl.Expr, event: pl.Expr) -> pl.Expr:

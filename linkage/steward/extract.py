@@ -5,8 +5,8 @@ The rules a row can break:
 =================  =====================================================================================
 ``person-number``  the source has person numbers and this row has none: it cannot be given to a person
 ``required``       an identifier that the schema requires, or the date of the contact, is missing
-``date-format``    a date fits none of the declared formats
-``date-range``     no such day, before 1900, or in the future
+``date-format``    a date fits none of the declared formats, also for a 13th month or a 32nd day
+``date-range``     no such day in that month, before 1900, or in the future
 ``code``           an entry that is not in the code list
 ``flag``           an entry that is neither yes nor no
 =================  =====================================================================================
