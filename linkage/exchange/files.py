@@ -48,10 +48,12 @@ def atomic_write(path: Path, *, private: bool = False) -> Iterator[Path]:
 def remove_parts(path: Path) -> None:
     """Remove what :func:`atomic_write` of this path left beside it when its process was killed, and nothing else.
 
-    Whoever calls it knows that nobody else is writing this file now.
+    Whoever calls it knows that nobody else is writing this file now. What cannot be looked for, or not be removed, is
+    no reason not to go on: it stays.
     """
     start = f".{path.name}"
-    for other in path.parent.iterdir() if path.parent.is_dir() else ():
-        if other.name.startswith(start) and _PART.fullmatch(other.name[len(start) :]):
-            with suppress(OSError):  # one that cannot be removed is no reason not to go on
-                other.unlink()
+    with suppress(OSError):
+        for other in path.parent.iterdir():
+            if other.name.startswith(start) and _PART.fullmatch(other.name[len(start) :]):
+                with suppress(OSError):
+                    other.unlink()

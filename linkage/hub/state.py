@@ -143,10 +143,9 @@ class StateFolder:
     def writing(self, files: Sequence[Path]) -> Iterator[None]:
         """Have it on record which files are being written, so that what a killed run leaves of them is found.
 
-        To be used under the lock: what an earlier run left half-written is removed first.
+        To be used under the lock and after :meth:`sweep`, for an earlier run's note is written over.
         """
         note = self.root / "unfinished"
-        self.sweep()
         with atomic_write(note, private=True) as temporary:
             temporary.write_text(json.dumps([str(path.absolute()) for path in files], indent=2), encoding="utf-8")
         try:
@@ -155,16 +154,20 @@ class StateFolder:
             note.unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Remove what a run that was killed left half-written, and nobody else's; to be called under the lock."""
+        """Remove what a run that was killed left half-written, and nobody else's; to be called under the lock.
+
+        A note that cannot be read says nothing, and a folder that cannot be read is passed over: neither stops a run.
+        """
         note = self.root / "unfinished"
         remove_parts(note)
         try:
             files = json.loads(note.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return
-        for path in files:
-            remove_parts(Path(path))
-        note.unlink()
+        for path in files if isinstance(files, list) else ():
+            if isinstance(path, str) and "\0" not in path:
+                remove_parts(Path(path))
+        note.unlink(missing_ok=True)
 
     def history(self) -> History:
         """Read the ledger, checking its chain."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,12 @@ def test_only_what_a_write_of_this_very_file_has_left_is_removed(tmp_path: Path)
     remove_parts(target)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
     remove_parts(tmp_path / "gone" / "file")
+    remove_parts(target / "file")  # not a folder
+
+
+def test_a_folder_that_the_system_refuses_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> Iterator[Path]:
+        raise PermissionError(13, "refused")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    remove_parts(tmp_path / "file")

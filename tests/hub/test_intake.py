@@ -7,7 +7,7 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -527,6 +527,41 @@ def test_a_run_that_was_killed_is_made_again(hub: Hub) -> None:
     assert again.fresh and again.run_id == first.run_id
     opened = open_person_map(again.person_map, hub.parties["analysis"], hub.parties["hub"].public)
     assert opened.frame.height == 120
+
+
+@pytest.mark.parametrize("note", ["{", "null", "7", '{"a": 1}', '[7, null, "\\u0000", []]', "\udcff"])
+def test_a_malformed_note_of_unfinished_files_is_none(hub: Hub, note: str) -> None:
+    for source in SOURCES:
+        hub.send(source)
+    hub.take_in()
+    (hub.state.root / "unfinished").write_bytes(note.encode("utf-8", "surrogateescape"))
+    assert hub.run().fresh
+    assert not (hub.state.root / "unfinished").exists()
+
+
+def test_what_a_killed_run_left_goes_and_a_folder_that_cannot_be_read_is_passed_over(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for source in SOURCES:
+        hub.send(source)
+    hub.take_in()
+    shut, earlier = tmp_path / "shut", tmp_path / "earlier"
+    shut.mkdir()
+    earlier.mkdir()
+    left = earlier / ".quality.json.0123456789ab.part"
+    left.write_text("half")
+    files = [str(folder / "quality.json") for folder in (shut, earlier)]
+    (hub.state.root / "unfinished").write_text(json.dumps(files))
+    look = Path.iterdir
+
+    def refuse(folder: Path) -> Iterator[Path]:
+        if folder == shut:
+            raise PermissionError(13, "refused")
+        return look(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert hub.run().fresh
+    assert not left.exists()
 
 
 def test_a_source_whose_agreement_has_ended_is_not_linked(hub: Hub) -> None:
