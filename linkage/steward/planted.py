@@ -52,9 +52,9 @@ def read_planted(path: Path, *, project: str, epoch: str, source: str) -> pl.Dat
     Parameters
     ----------
     path
-        CSV in UTF-8 with a header of some of :data:`COLUMNS`; one row a test person. Dates are ``YYYY-MM-DD``,
-        ``YYYY-MM`` or ``YYYY``; phones, streets, postal codes and aliases may be several, with semicolons between;
-        an alias is written given name first.
+        CSV in UTF-8 with a header of some of :data:`COLUMNS`; one row a test person; empty rows at the end are none.
+        Dates are ``YYYY-MM-DD``, ``YYYY-MM`` or ``YYYY``; phones, streets, postal codes and aliases may be several,
+        with semicolons between; an alias is written given name first.
     project, epoch, source
         Whose test persons they must be.
 
@@ -85,6 +85,8 @@ def read_planted(path: Path, *, project: str, epoch: str, source: str) -> pl.Dat
         raise ExtractError(f"{path}: cannot be read", reason="unreadable") from None
     except (csv.Error, ValueError):
         raise ExtractError(f"{path}: no CSV file with a header", reason="malformed") from None
+    while lines and not any(cell.strip() for cell in lines[-1]):  # editors and spreadsheet programs leave such
+        lines.pop()
     problems = _header_problems(header) or _row_problems(header, lines)
     if problems:
         raise ExtractError(

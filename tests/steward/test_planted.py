@@ -96,11 +96,24 @@ def test_a_file_that_is_none_is_refused_without_a_value(tmp_path: Path, fault: s
     assert not any(word in str(caught.value) for word in ("Maria", "Garcia", "1998"))
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n\r\n", "  \n", ",,,,,,,,\n"])
+def test_empty_rows_at_the_end_are_none(tmp_path: Path, end: str) -> None:
+    path = file(tmp_path, ROW)
+    plain = read_planted(path, **MADE_FOR)
+    path.write_bytes(path.read_bytes() + end.encode())
+    assert read_planted(path, **MADE_FOR).equals(plain)
+    path.write_bytes(path.read_bytes() + f"{FOR},{ROW.replace('t1', 't2')}\n".encode())
+    with pytest.raises(ExtractError) as caught:  # one in the middle may be a row that was lost
+        read_planted(path, **MADE_FOR)
+    assert caught.value.reason == "malformed"
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         (b"", "malformed"),
         (text(HEADER).encode(), "empty"),
+        (text(HEADER).encode() + b"\n\n", "empty"),
         (text(HEADER).encode() + b"milwaukee,2026-1,shelter,t1,Jos\xe9,Garcia,,,\n", "encoding"),
         (text(HEADER).encode() + b'milwaukee,2026-1,shelter,t1,"Maria,Garcia,,,\n', "malformed"),
         (b"PK\x03\x04\x00\x00", "malformed"),
