@@ -1,7 +1,7 @@
 """Near-ties: pairs of records that can hardly be told from strangers, or from a rival, for the stewards to look at.
 
 Pairs are named by pseudonym and carry no score. Each agency gets a list of its own, with its own pseudonyms alone; the
-number of a tie is what two agencies have in common when they talk about it.
+name of a tie is what two agencies have in common when they talk about it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ Ints = NDArray[np.int64]
 
 MOST_TIES = 1000
 """Pairs that a list of near-ties names."""
+
+_NAME = 10
 
 
 def near_ties(
@@ -40,8 +42,8 @@ def near_ties(
     -------
     polars.DataFrame
         ``source``, ``pseudonym``, ``other_source``, ``other_pseudonym``, ``band``: ``even`` or ``leaning``, and no
-        score; sorted by pseudonym, so that the order says nothing either. A pair is in it that is a match with a
-        probability from .3 to .7, or whose record has in that source a second partner at least half as likely.
+        score, but nearest to a tie first: :func:`ties_by_source` takes that order away. A pair is in it that is a match
+        with a probability from .3 to .7, or whose record has in that source a second partner at least half as likely.
 
     Notes
     -----
@@ -64,11 +66,11 @@ def near_ties(
             "other_pseudonym": other["pseudonym"],
             "band": pl.Series(np.where(off[chosen] <= 0.5, "even", "leaning").tolist(), dtype=pl.String),
         }
-    ).sort("source", "pseudonym", "other_source", "other_pseudonym")
+    )
 
 
 def ties_by_source(ties: pl.DataFrame, sources: Iterable[str], label: str) -> dict[str, pl.DataFrame]:
-    """Give each source the near-ties that its own records are in, under numbers that all lists share.
+    """Give each source the near-ties that its own records are in, under names that all lists share.
 
     Parameters
     ----------
@@ -77,26 +79,25 @@ def ties_by_source(ties: pl.DataFrame, sources: Iterable[str], label: str) -> di
     sources
         All sources; one without a tie gets an empty list, so that the list being there says nothing.
     label
-        The run's name, which the numbering depends on.
+        The run's name, which the names depend on.
 
     Returns
     -------
     dict
-        Source -> frame of ``tie`` (from 1), ``pseudonym`` of the source's own record, ``other_source`` and ``band``,
-        in the order of the ties. A tie of two records of one source is two rows of its list.
+        Source -> frame of ``tie`` (10 hex digits), ``pseudonym`` of the source's own record, ``other_source`` and
+        ``band``, in the order of these names. A tie of two records of one source is two rows of its list.
 
     Notes
     -----
     Leakage: a line says that this record may be a person on the list of ``other_source``, as the steward must know to
-    ask there, and nothing of who. Ties are numbered by a digest of both pseudonyms, of which an agency knows one: the
-    order says nothing about the other's pseudonyms, and a run that is made again gives the same numbers.
+    ask there, and nothing of who. A tie is named by the first 40 bits of a digest of both pseudonyms, of which an
+    agency knows one: neither name nor order says anything about the other's pseudonyms or, as a dense number would,
+    how many ties there are in all lists, and a run that is made again gives the same names.
     """
-    order = [hashlib.sha256("\0".join((label, *row)).encode()).hexdigest() for row in ties.drop("band").iter_rows()]
-    numbered = ties.with_columns(order=pl.Series(order, dtype=pl.String)).sort("order").with_row_index("tie", offset=1)
-    here = numbered.select("tie", "source", "pseudonym", "other_source", "band")
-    there = numbered.select(
-        "tie", source="other_source", pseudonym="other_pseudonym", other_source="source", band="band"
-    )
+    names = [hashlib.sha256("\0".join((label, *row)).encode()).hexdigest() for row in ties.drop("band").iter_rows()]
+    named = ties.with_columns(tie=pl.Series([name[:_NAME] for name in names], dtype=pl.String))
+    here = named.select("tie", "source", "pseudonym", "other_source", "band")
+    there = named.select("tie", source="other_source", pseudonym="other_pseudonym", other_source="source", band="band")
     rows = pl.concat([here, there]).sort("tie", "pseudonym")
     return {source: rows.filter(pl.col("source") == source).drop("source") for source in sources}
 
