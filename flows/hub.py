@@ -98,7 +98,9 @@ def _sweep_shared(settings: str | None) -> None:
         read = site_settings(settings)
         if read.hub is not None and read.hub.cluster is not None:
             sweep(read.hub.cluster.shared_folder)
-    except (LinkageError, OSError):  # why the run ended is what is to be told
+    except (LinkageError, OSError) as error:  # why the run ended is what is to be told
+        if isinstance(error, LinkageError) and error.reason == "busy":
+            return  # another run is at work there, and sweeps when it is done
         say("warning: the cluster's shared folder could not be swept; try: python -m flows.sweep")
 
 

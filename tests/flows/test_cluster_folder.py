@@ -177,6 +177,18 @@ def test_the_folder_is_swept_by_hand_and_not_under_a_run(tmp_path: Path, capsys:
     assert error.value.reason == "busy"
 
 
+def test_a_run_that_ends_beside_another_leaves_the_folder_to_it_without_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = _settings(tmp_path)
+    with shared_comparison(tmp_path / "shared", _examine):
+        hub._sweep_shared(str(settings))
+    assert "warning" not in capsys.readouterr().err
+    monkeypatch.setattr(hub, "sweep", _fail)
+    hub._sweep_shared(str(settings))
+    assert "warning: the cluster's shared folder could not be swept" in capsys.readouterr().err
+
+
 def test_a_run_of_the_hub_that_ends_before_it_compares_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(settings: str | None) -> dict[str, int]:
         raise LinkError("refused", reason="refused")
