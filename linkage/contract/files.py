@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +25,9 @@ __all__ = [
     "read_text",
     "schemas_folder",
 ]
+
+_LARGEST = 1 << 18
+"""Bytes; those that are shipped have a hundredth of that."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -93,9 +97,13 @@ def invalid(path: Path, error: ValidationError) -> ContractError:
 
 
 def read_text(path: Path, encoding: str = "utf-8") -> str:
-    """Return the text of a contract file; that there is none is a fault of its own."""
+    """Return the text of a contract file; that there is none, or too much, is a fault of its own."""
     try:
-        return path.read_text(encoding=encoding)
+        with path.open("rb") as file:
+            content = file.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise ContractError(f"{path}: larger than {_LARGEST // 1024} KiB", reason="malformed")
+        return io.TextIOWrapper(io.BytesIO(content), encoding=encoding).read()
     except FileNotFoundError:
         raise ContractError(f"{path}: no such file", reason="not-found", hint=NO_SUCH_FILE) from None
     except OSError:

@@ -7,6 +7,7 @@ import io
 import polars as pl
 
 from linkage.exchange.reasons import refuse
+from linkage.exchange.trial import can_be_read
 
 __all__ = ["from_parquet", "to_parquet"]
 
@@ -21,6 +22,9 @@ def to_parquet(frame: pl.DataFrame) -> bytes:
 def from_parquet(content: bytes, rows: int, *, fewer: bool = False) -> pl.DataFrame:
     """Read Parquet that must have so many rows; the count is checked before the columns are read.
 
+    Another process has read it before (:mod:`linkage.exchange.trial`), so that a file made to bring down its reader
+    does not bring down this one.
+
     Parameters
     ----------
     fewer
@@ -29,8 +33,11 @@ def from_parquet(content: bytes, rows: int, *, fewer: bool = False) -> pl.DataFr
     Raises
     ------
     SealError
-        ``contents-mismatch`` if it is no Parquet or has another number of rows.
+        ``contents-mismatch`` if it is no Parquet, has another number of rows, or asks for more memory than its size
+        warrants.
     """
+    if not can_be_read(content, rows):
+        raise refuse("contents-mismatch")
     try:
         lazy = pl.scan_parquet(io.BytesIO(content))
         found = lazy.select(pl.len()).collect().item()

@@ -1,0 +1,365 @@
+"""One target a parser that reads a file from another party, each with seeds made from real files.
+
+A target takes bytes and says whether they were accepted. Refusing is done by the package's own errors and by nothing
+else: any other exception, a crash of the process, or more memory than the bound is a find.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from base64 import b64decode
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from linkage.contract import load_agreement, load_policy, load_settings, load_source, load_spec, schemas_folder
+from linkage.contract.vocabulary import FACT_SCHEMA
+from linkage.errors import LinkageError, ReleaseError
+from linkage.exchange import (
+    BatchManifest,
+    Party,
+    create_party,
+    envelope,
+    inspect_receipt,
+    ledger,
+    load_party,
+    load_public,
+    read_manifest,
+    read_person_map_manifest,
+    read_receipt,
+    write_receipt,
+)
+from linkage.exchange import batch as batch_module
+from linkage.exchange import person_map as map_module
+from linkage.exchange.canonical import dump, load_loose
+from linkage.exchange.draws import draws_from_bytes, draws_to_bytes
+from linkage.exchange.envelope import Compartment, seal
+from linkage.exchange.frames import from_parquet, to_parquet
+from linkage.exchange.manifest import parse_manifest
+from linkage.research import bundle
+from linkage.research.tables import TOTAL
+from linkage.research.verify import read_release
+
+__all__ = ["TARGETS", "Target", "accepts"]
+
+MEMORY = Path("/dev/shm")  # a folder of its own in it, gone with the process: a disk is ten times slower
+VECTORS = Path(__file__).resolve().parents[1] / "vectors"
+
+
+class Workshop(NamedTuple):
+    """A folder of this process, and two parties whose keys are made for it."""
+
+    folder: Path
+    kept: tempfile.TemporaryDirectory[str]
+    mpd: Party
+    hub: Party
+
+
+@dataclass(frozen=True)
+class Target:
+    """A parser: ``read`` refuses by a LinkageError, ``seeds`` are files that it accepts."""
+
+    read: Callable[[bytes], object]
+    seeds: Callable[[], list[bytes]]
+
+
+def accepts(target: Target, content: bytes) -> bool:
+    """Have a parser read bytes; whether it took them."""
+    try:
+        target.read(content)
+    except LinkageError:
+        return False
+    return True
+
+
+@cache
+def workshop() -> Workshop:
+    kept = tempfile.TemporaryDirectory(prefix="linkage-fuzz-", dir=MEMORY if MEMORY.is_dir() else None)
+    folder = Path(kept.name)
+    mpd, hub = (load_party(create_party(folder / "keys", name)[0]) for name in ("mpd", "hub"))
+    return Workshop(folder, kept, mpd, hub)
+
+
+def in_file(name: str, content: bytes) -> Path:
+    path = workshop().folder / name
+    path.write_bytes(content)
+    return path
+
+
+def vectors(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((VECTORS / name).read_text(encoding="utf-8"))
+    return content
+
+
+# --- what a batch and a person map hold
+
+
+@cache
+def batch_manifest() -> BatchManifest:
+    return BatchManifest.model_validate(vectors("batch-v2.json")["header"])
+
+
+@cache
+def encodings() -> bytes:
+    frame = pl.DataFrame(vectors("batch-v2.json")["encodings"])
+    filters = [pl.col(name).str.decode("hex") for name in ("names", "places")]
+    return to_parquet(
+        frame.with_columns(pl.col("variant").cast(pl.UInt8), pl.col("names_mask").cast(pl.UInt16), *filters)
+    )
+
+
+@cache
+def facts() -> bytes:
+    return to_parquet(pl.DataFrame(vectors("batch-v2.json")["facts"], schema=FACT_SCHEMA))
+
+
+@cache
+def persons() -> pl.DataFrame:
+    return pl.DataFrame(vectors("person-map-v2.json")["rows"], schema=map_module.PERSON_MAP_SCHEMA)
+
+
+@cache
+def draws() -> pl.DataFrame:
+    rows = vectors("person-map-v2.json")["draws"]
+    return pl.DataFrame(rows, schema=dict.fromkeys(rows[0], pl.UInt32()))
+
+
+@cache
+def map_manifest() -> map_module.PersonMapManifest:
+    path = in_file("map", b64decode(vectors("person-map-v2.json")["file"]))
+    return read_person_map_manifest(path)
+
+
+def read_encodings(content: bytes) -> None:
+    frame = from_parquet(content, batch_manifest().rows)
+    batch_module._check_encodings(frame, batch_manifest())
+
+
+def read_facts(content: bytes) -> None:
+    frame = from_parquet(content, batch_manifest().events)
+    batch_module._check_facts(frame, batch_manifest(), 2)
+
+
+def read_persons(content: bytes) -> None:
+    map_module._check(from_parquet(content, map_manifest().records), map_manifest())
+
+
+def read_draws(content: bytes) -> None:
+    draws_from_bytes(content, persons(), draws().width - 1)
+
+
+def read_quality(content: bytes) -> None:
+    try:
+        load_loose(content)
+    except ValueError:
+        raise LinkageError("refused", reason="contents-mismatch") from None
+
+
+# --- the sealed file and its manifest
+
+
+@cache
+def sealed_now() -> bytes:
+    """A batch of the newest version, its contents as short as can be."""
+    path, parties = workshop().folder / "sealed", workshop()
+    both = [Compartment("encodings", parties.hub.public, b"e"), Compartment("facts", parties.mpd.public, b"f")]
+    seal(path, "batch", batch_manifest().model_dump(), both, parties.mpd)
+    return path.read_bytes()
+
+
+def read_envelope(content: bytes) -> None:
+    path, parties = in_file("batch", content), workshop()
+    envelope.inspect(path)
+    for kind in (read_manifest, read_person_map_manifest):
+        accepts(Target(lambda _, kind=kind: kind(path), list), b"")
+    if envelope.inspect(path)["sender"] == parties.mpd.key_id:
+        envelope.read_compartments(path, ("encodings",), parties.hub, parties.mpd.public)
+
+
+def envelope_seeds() -> list[bytes]:
+    old = [b64decode(vectors(name)["file"]) for name in ("batch-v1.json", "batch-v2.json", "person-map-v2.json")]
+    return [sealed_now(), *old]
+
+
+def read_batch_manifest(content: bytes) -> None:
+    found = parse_manifest(content)
+    batch_module._manifest(found.model_dump() | {"kind": "batch", "version": 2})
+
+
+def read_map_manifest(content: bytes) -> None:
+    found = parse_manifest(content)
+    map_module._manifest(found.model_dump() | {"kind": "person-map", "version": 2})
+
+
+def manifest_of(name: str) -> bytes:
+    content = b64decode(vectors(name)["file"])
+    start = content.index(b"\n") + 1
+    length = int.from_bytes(content[start : start + 4], "big")
+    return content[start + 4 : start + 4 + length]
+
+
+# --- receipts, keys, the ledger
+
+
+def receipt_seeds() -> list[bytes]:
+    path, parties = workshop().folder / "written", workshop()
+    found = []
+    for status, reason, records in (("accepted", None, 340), ("quarantined", "bad-signature", 0)):
+        write_receipt(
+            path,
+            batch_digest="a" * 64,
+            source="mpd",
+            status=status,
+            reason=reason,
+            records=records,
+            anchor=ledger.Anchor(7, "b" * 64),
+            sender=parties.hub,
+        )
+        found.append(path.read_bytes())
+    return found
+
+
+def read_a_receipt(content: bytes) -> None:
+    path = in_file("receipt", content)
+    if inspect_receipt(path).sender == workshop().hub.key_id:
+        read_receipt(path, workshop().hub.public)
+
+
+def public_seeds() -> list[bytes]:
+    return [path.read_bytes() for path in sorted((workshop().folder / "keys").glob("*.pub"))]
+
+
+def ledger_seeds() -> list[bytes]:
+    path = workshop().folder / "book"
+    path.unlink(missing_ok=True)
+    ledger.append(path, actor="hub", action="accept", object_digest="a" * 64, extra={"records": 340, "source": "mpd"})
+    ledger.append(path, actor="hub", action="link", extra={"dry": False, "reason": None})
+    return [path.read_bytes(), b""]
+
+
+# --- contract files
+
+
+def shipped(pattern: str) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(schemas_folder().glob(pattern))]
+
+
+SETTINGS = b"""project = "milwaukee"
+epoch = "2026-1"
+profile = "default"
+[steward]
+source = "mpd"
+agreement = "mpd.yaml"
+linkage_key = "../linkage.key"
+party_key = "mpd.key"
+hub = "hub.pub"
+analysis = "analysis.pub"
+outbox = "out"
+[hub]
+party_key = "hub.key"
+analysis = "analysis.pub"
+inbox = "in"
+state = "state"
+cost = 2.5
+[hub.senders]
+mpd = "mpd.pub"
+[hub.agreements]
+mpd = "mpd.yaml"
+[hub.cluster]
+scheduler = "tcp://127.0.0.1:8786"
+shared_folder = "shared"
+[analysis]
+party_key = "analysis.key"
+hub = "hub.pub"
+policy = "release.yaml"
+state = "analysis"
+releases = "releases"
+[analysis.senders]
+mpd = "mpd.pub"
+[analysis.agreements]
+mpd = "mpd.yaml"
+"""
+
+
+# --- the release
+
+RELEASE: dict[str, Any] = {
+    "release": 1,
+    "project": "milwaukee",
+    "title": "Persons",
+    "month": "2026-11",
+    "scope": {"first_month": "2013-01", "last_month": "2016-12", "max_age": 24, "jurisdiction": "milwaukee"},
+    "floor": 11,
+    "lists": ["mpd", "dcf"],
+    "contact": "-",
+    "tool_version": "0.1.0",
+    "persons": 340,
+    "estimate": {
+        "status": "estimated", "reason": "", "words": "-", "remedy": "-", "low": 400, "high": 500, "rounded_to": 10,
+        "range_rounded_to": 100, "referrals": [["dcf", "mpd"]],
+        "methods": [{"method": "chapman", "model": "-", "n_hat": 450, "lower": 400, "upper": None, "status": "ok",
+                     "interval": "-", "assumption": "-"}],
+    },
+    "linkage": {
+        "profile": "default", "spec_digest": "1" * 64, "rules_version": 1, "epoch": "2026-1", "records_rounded_to": 10,
+        "precision": {"value": 0.99, "low": 0.98, "high": 1.0}, "recall": None,
+        "by_sources": [{"sources": ["mpd", "dcf"], "precision": None, "recall": None}],
+    },
+    "sources": [
+        {"source": "mpd", "title": "-", "legal_basis": "-", "authority": "-", "mode": "full", "floor": 11,
+         "starts": "2013-01-01", "ends": "2030-12-31", "refers_to": ["dcf"], "records_about": 200,
+         "deduplicated": True, "batch_month": "2026-11", "tool_version": "0.1.0"},
+    ],
+    "tables": [
+        {"name": "sex", "title": "-", "dimensions": ["sex"],
+         "meaning": {"sex": {"female": {"sex": ["female"]}, TOTAL: {"sex": ["female", "male"]}}},
+         "domains": {"sex": ["female", "male"]}, "links": [[[1, {"sex": ["female"]}]]],
+         "cells": [{"values": ["female"], "count": None, "status": "suppressed"},
+                   {"values": [TOTAL], "count": 340, "status": "published"}]},
+    ],
+}  # fmt: skip
+"""A release with one small table; what a verifier reads before it has checked anything but digests."""
+
+
+def read_a_release(content: bytes) -> None:
+    folder = workshop().folder / "release"
+    folder.mkdir(exist_ok=True)
+    (folder / bundle.DOCUMENT).write_bytes(content)
+    document = read_release(folder)
+    bundle.protected_tables(document)
+    for entry in document.tables:
+        bundle.table_bytes(entry)
+    try:
+        bundle.document_bytes(document)
+    except UnicodeEncodeError:
+        raise ReleaseError("refused", reason="not-verified") from None
+
+
+def text_target(read: Callable[[Path], object], suffix: str, seeds: Callable[[], list[bytes]]) -> Target:
+    return Target(lambda content: read(in_file(f"file{suffix}", content)), seeds)
+
+
+TARGETS: dict[str, Target] = {
+    "agreement": text_target(load_agreement, ".yaml", lambda: shipped("agreements/*.yaml")),
+    "batch-manifest": Target(read_batch_manifest, lambda: [manifest_of("batch-v2.json")]),
+    "draws": Target(read_draws, lambda: [draws_to_bytes(draws())]),
+    "encodings": Target(read_encodings, lambda: [encodings()]),
+    "envelope": Target(read_envelope, envelope_seeds),
+    "facts": Target(read_facts, lambda: [facts()]),
+    "ledger": Target(lambda content: ledger.verify(in_file("ledger", content)), ledger_seeds),
+    "map-manifest": Target(read_map_manifest, lambda: [manifest_of("person-map-v2.json")]),
+    "person-map": Target(read_persons, lambda: [to_parquet(persons())]),
+    "policy": text_target(load_policy, ".yaml", lambda: shipped("release.yaml")),
+    "public-key": text_target(load_public, ".pub", public_seeds),
+    "quality": Target(read_quality, lambda: [dump({"links": 1}), b'{"precision":{"value":0.993}}']),
+    "receipt": Target(read_a_receipt, receipt_seeds),
+    "release": Target(read_a_release, lambda: [json.dumps(RELEASE).encode()]),
+    "settings": text_target(load_settings, ".toml", lambda: [SETTINGS]),
+    "source": text_target(load_source, ".yaml", lambda: shipped("sources/*.yaml")),
+    "spec": text_target(load_spec, ".yaml", lambda: shipped("linkage/*.yaml")),
+}
