@@ -262,6 +262,16 @@ def test_changed_secret_is_told_by_the_check_value(tmp_path: Path) -> None:
         load_party(private)
 
 
+@pytest.mark.parametrize("check", [None, 7, "", "é" * 16, "0" * 15, ["0"]])
+def test_a_check_value_that_is_none_is_refused(tmp_path: Path, check: object) -> None:
+    path = tmp_path / "linkage.key"
+    create_linkage_key(path, "milwaukee", "2026-1")
+    rewrite(path, _swap("check", check))
+    with pytest.raises(KeyFileError) as caught:
+        load_linkage_key(path)
+    assert caught.value.reason == "malformed"
+
+
 def test_no_secret_in_text_or_errors(tmp_path: Path) -> None:
     key = create_linkage_key(tmp_path / "linkage.key", "milwaukee", "2026-1")
     party = load_party(create_party(tmp_path, "mpd")[0])
