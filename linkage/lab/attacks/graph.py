@@ -22,7 +22,7 @@ from linkage.lab.attacks.matching import assign, soft
 from linkage.lab.attacks.profile import node_evidence
 from linkage.lab.attacks.scene import Outcome, Scene, View, encoded, views
 
-__all__ = ["Channel", "channels", "expected", "graph", "match", "similarity", "spectral"]
+__all__ = ["Channel", "channels", "expected", "graph", "match", "runs", "similarity", "spectral"]
 
 Matrix = NDArray[np.float32]
 
@@ -69,17 +69,31 @@ def graph(scene: Scene) -> Outcome:
 
     The better of two runs counts, as the truth tells: that favours the attacker.
     """
+    return max((scene.score(assigned) for assigned in runs(scene)), key=lambda outcome: outcome.hits)
+
+
+def runs(scene: Scene, beyond: Matrix | None = None, averaged: list[Channel] | None = None) -> list[NDArray[np.int64]]:
+    """Return the assignments of two runs.
+
+    Parameters
+    ----------
+    scene
+        The trial.
+    beyond
+        Log-likelihoods from whatever else the attacker sees.
+    averaged
+        Graphs to use in place of the scene's own.
+    """
     counted, spread = node_evidence(scene)
+    if beyond is not None:
+        counted = counted + beyond
     both = counted + spread
-    wide = channels(scene)
-    narrow = [channel.gated(scene.spec.diffusion.inputs > 1) for channel in wide]
+    narrow = [channel.gated(scene.spec.diffusion.inputs > 1) for channel in averaged or channels(scene)]
     if scene.same_lists:
         start = soft(both, 3.0)
-        runs = [match(narrow, evidence, start) for evidence in (counted, both)]
-    else:
-        start = soft(both, 3.0, 0.85)
-        runs = [match(narrow, counted, start, relaxed=r, missing=m) for r, m in ((0.97, 1.0), (0.85, 0.3))]
-    return max((scene.score(assigned) for assigned in runs), key=lambda outcome: outcome.hits)
+        return [match(narrow, evidence, start) for evidence in (counted, both)]
+    start = soft(both, 3.0, 0.85)
+    return [match(narrow, counted, start, relaxed=r, missing=m) for r, m in ((0.97, 1.0), (0.85, 0.3))]
 
 
 def spectral(scene: Scene) -> Outcome:
@@ -91,8 +105,8 @@ def spectral(scene: Scene) -> Outcome:
     relaxed = 1.0 if scene.same_lists else 0.85
     start = soft(score, 0.3 * float(score.std()) + 1e-9, relaxed)
     nothing = np.zeros_like(score)
-    runs = [assign(score), match(narrow, nothing, start, relaxed=relaxed)]
-    return max((scene.score(assigned) for assigned in runs), key=lambda outcome: outcome.hits)
+    tried = [assign(score), match(narrow, nothing, start, relaxed=relaxed)]
+    return max((scene.score(assigned) for assigned in tried), key=lambda outcome: outcome.hits)
 
 
 def channels(scene: Scene) -> list[Channel]:

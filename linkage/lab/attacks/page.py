@@ -41,7 +41,8 @@ def page(result: Mapping[str, Any]) -> str:
     lines += ["", _worst(result["worst"]), ""]
     lines += [f"- `{name}` {ATTACKS[name].title}." for name in dict.fromkeys(e["name"] for e in result["attacks"])]
     if result["not_run"]:
-        lines += ["", f"Not run, for want of records of a second source: {', '.join(result['not_run'])}."]
+        lines += ["", f"Not run, for want of people or of records of a second source: {', '.join(result['not_run'])}."]
+    lines += ["", *map(_diffusion, result["diffusion"])]
     lines += [
         "",
         "All rates are lower bounds: a better attack may come. Whoever holds the linkage key and the encodings needs no"
@@ -64,6 +65,18 @@ def _line(entry: Mapping[str, Any]) -> str:
         "; ".join(note for note in (failed, beyond) if note),
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _diffusion(entry: Mapping[str, Any]) -> str:
+    told = (
+        f"from {entry['by_elimination']:,} people on"
+        if entry["by_elimination"] is not None
+        else f"not with {entry['people']:,} people (rank {entry['rank']:,} of {entry['bits']:,})"
+    )
+    return (
+        f"- Filter `{entry['filter']}`: whoever has filters before and after diffusion solves for it {told}; from"
+        f" {entry['by_information']} on only the search for the inputs stands in the way."
+    )
 
 
 def _worst(worst: Mapping[str, Any] | None) -> str:

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from linkage.lab.attacks import equality, graph, profile
+from linkage.lab.attacks import circumstances, equality, graph, keyless, profile
+from linkage.lab.attacks.known import known_pairs
 from linkage.lab.attacks.scene import Outcome, Scene
 
 __all__ = ["ATTACKS", "Attack"]
 
 Try = Callable[[Scene], Outcome]
+
+_CLK, _FIELDS = "undiffused CLK", "undiffused filter a field"
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Attack:
         What the attacker has beyond the encodings, the spec and a list in plain text: ``list`` if nothing.
     needs_elsewhere
         It needs records of the same people in another source.
+    least_common
+        It needs so many people on both lists.
     """
 
     title: str
@@ -41,10 +46,24 @@ class Attack:
     least: float = 0.05
     assumes: str = "list"
     needs_elsewhere: bool = False
+    least_common: int = 1
 
 
 def _on(run: Try, kind: Literal["clk", "fields"]) -> Try:
     return lambda scene: run(scene.unprotected(kind))
+
+
+def _knowing(pairs: int) -> Attack:
+    run = known_pairs(pairs)
+    return Attack(
+        f"knows for {pairs} people which encoding is theirs, and learns from it who the others are",
+        run,
+        _on(run, "clk"),
+        _CLK,
+        least=0.5,
+        assumes=f"{pairs} known pairs",
+        least_common=2 * pairs,
+    )
 
 
 ATTACKS: dict[str, Attack] = {
@@ -52,39 +71,113 @@ ATTACKS: dict[str, Attack] = {
         "compares how full each filter is, and which fields are marked as filled",
         profile.popcount,
         _on(profile.popcount, "fields"),
-        "field-level filters",
+        _FIELDS,
     ),
     "profile": Attack(
         "compares how similar each record is to all others",
         profile.profile,
         _on(profile.profile, "clk"),
-        "undiffused CLK",
+        _CLK,
     ),
     "graph": Attack(
         "lays the web of similarities among the people it knows over the web among the encodings",
         graph.graph,
         _on(graph.graph, "clk"),
-        "undiffused CLK",
+        _CLK,
         least=0.5,
     ),
     "graph_spectral": Attack(
         "the same from the web alone, without looking at single records",
         graph.spectral,
         _on(graph.spectral, "clk"),
-        "undiffused CLK",
+        _CLK,
         least=0.5,
     ),
     "frequency": Attack(
         "pairs filters that occur often with values that occur often",
         equality.frequency,
         _on(equality.frequency, "fields"),
-        "field-level filters",
+        _FIELDS,
     ),
     "equality": Attack(
         "follows who shares the very same filter with whom",
         equality.equality,
         _on(equality.equality, "fields"),
-        "field-level filters",
+        _FIELDS,
+    ),
+    "known_10": _knowing(10),
+    "known_50": _knowing(50),
+    "known_200": _knowing(200),
+    "dictionary": Attack(
+        "encodes the people it knows under keys that it guesses",
+        keyless.dictionary,
+        keyless.dictionary_with_key,
+        "with the right key",
+        least=0.9,
+    ),
+    "pseudonyms": Attack(
+        "guesses the agency's codes for its person numbers, all of which it knows",
+        keyless.pseudonyms,
+        keyless.plain_hashes,
+        "plain hashes",
+        least=0.9,
+        assumes="all person numbers",
+    ),
+    "specs": Attack(
+        "looks for the same people, without names, in two encodings by different specs",
+        keyless.specs_apart,
+        keyless.specs_under_one_key,
+        "specs that share their keys",
+        least=0.9,
+        assumes="two encodings",
+    ),
+    "epochs": Attack(
+        "looks for the same people, without names, in the encodings of two epochs",
+        keyless.epochs_apart,
+        keyless.epochs_under_one_key,
+        "epochs that share their key",
+        least=0.9,
+        assumes="two encodings",
+    ),
+    "bridged_epochs": Attack(
+        "holds the encodings of four epochs together, as after three rotations with a bridge",
+        circumstances.bridged_epochs,
+        _on(circumstances.bridged_epochs, "clk"),
+        _CLK,
+        least=0.5,
+        assumes="four bridged epochs",
+    ),
+    "twelve_months": Attack(
+        "knows in which of twelve months each person came first, and sees when each encoding did",
+        circumstances.twelve_months,
+        _on(circumstances.twelve_months, "clk"),
+        _CLK,
+        least=0.5,
+        assumes="the month of each person's first record",
+    ),
+    "union": Attack(
+        "looks at the encodings of all sources at once",
+        circumstances.union,
+        _on(circumstances.union, "clk"),
+        _CLK,
+        least=0.3,
+        needs_elsewhere=True,
+    ),
+    "noisy_list": Attack(
+        "has a list of the same people as another source wrote them down",
+        circumstances.noisy_list,
+        _on(circumstances.noisy_list, "clk"),
+        _CLK,
+        least=0.02,
+        needs_elsewhere=True,
+    ),
+    "membership": Attack(
+        "asks whether a person is on a list, by sending that person's record as an agency and looking at the hub",
+        keyless.membership,
+        _on(keyless.membership, "clk"),
+        _CLK,
+        least=0.9,
+        assumes="an agency and the hub together",
     ),
 }
 """By name, in the order in which they are run."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from linkage.contract.spec import LinkageSpec
 from linkage.errors import ContractError
+from linkage.lab.attacks.linear import diffusion_limits
 from linkage.lab.attacks.people import People
 from linkage.lab.attacks.rates import Rate, rate_of
 from linkage.lab.attacks.registry import ATTACKS
@@ -50,7 +51,9 @@ def attack(
     dict
         ``spec``, ``spec_digest``, ``source``, ``seeds``; ``attacks``, a list of
         :class:`linkage.lab.attacks.rates.Rate` as dicts; ``worst``, that with the highest rate among those that assume
-        nothing but a list, None if there is none; ``failed_controls`` and ``not_run``, lists of names; ``seconds``.
+        nothing but a list, None if there is none; ``failed_controls``, and ``not_run`` for want of people or of a
+        second source, lists of names; ``diffusion``, see :func:`linkage.lab.attacks.linear.diffusion_limits`, empty if
+        ``names`` are given; ``seconds``.
 
     Raises
     ------
@@ -62,12 +65,13 @@ def attack(
         raise ContractError(
             "sizes must be 2 or more, overlaps above 0 and up to 1, seeds 1 or more", reason="out-of-range"
         )
-    run = [name for name in chosen if not (ATTACKS[name].needs_elsewhere and people.others.is_empty())]
+    possible = [name for name in chosen if not (ATTACKS[name].needs_elsewhere and people.others.is_empty())]
     say = progress or (lambda _: None)
     started = time.perf_counter()
     rates: list[Rate] = []
     for n in sizes:
         for overlap in overlaps:
+            run = [name for name in possible if round(n * overlap) >= ATTACKS[name].least_common]
             found: dict[str, list[tuple[Outcome, Outcome]]] = {name: [] for name in run}
             for seed in range(seeds):
                 scene = draw_scene(people.frame, people.others, spec, n=n, overlap=overlap, seed=seed)
@@ -85,7 +89,8 @@ def attack(
         "attacks": told,
         "worst": max(plain, key=lambda entry: entry["rate"], default=None),
         "failed_controls": sorted({rate.name for rate in rates if not rate.control_passed}),
-        "not_run": [name for name in chosen if name not in run],
+        "not_run": [name for name in chosen if name not in {rate.name for rate in rates}],
+        "diffusion": diffusion_limits(people.frame, spec) if names is None else [],
         "seconds": round(time.perf_counter() - started, 1),
     }
 
