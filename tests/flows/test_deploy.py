@@ -65,6 +65,16 @@ def test_units_and_containers_run_without_analytics_and_without_a_server_of_thei
     assert not any("/etc/linkage" in volume for volume in compose["services"]["server"]["volumes"])
 
 
+def test_compiled_kernels_are_kept_where_the_account_alone_may_write() -> None:
+    """They are run as they are found: whoever can write there runs programs as the hub."""
+    kept = "/var/lib/linkage/numba"
+    for name in ("linkage.env.example", "cluster.env.example"):
+        assert f"\nNUMBA_CACHE_DIR={kept}\n" in (DEPLOY / name).read_text(encoding="utf-8")
+    lines = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    assert f"ENV NUMBA_CACHE_DIR={kept}" in lines
+    assert f"RUN install -d -m 700 -o linkage -g linkage {kept}" in lines[: lines.index("USER linkage")]
+
+
 def test_every_prefect_setting_in_the_files_exists() -> None:
     """A setting that is misspelt is not refused by Prefect but passed over."""
     from prefect.settings.legacy import _get_settings_fields
