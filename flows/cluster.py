@@ -21,6 +21,7 @@ from typing import Any
 
 from prefect.client.orchestration import get_client
 
+from flows.confined import lacking
 from flows.engine import answer_of
 from flows.shards import Comparer, shared_comparison
 from linkage.contract.settings import ClusterSettings
@@ -35,10 +36,11 @@ _MODULE = "flows.compare"
 _GRACE = 30.0  # seconds that the other process has to end once nobody listens
 _LONGEST = 1 << 22  # bytes of an answer; ten thousand digests are less than one million
 _PASSED = (
-    "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH",
     "DO_NOT_TRACK", "PREFECT_SERVER_ANALYTICS_ENABLED", "PREFECT_API_REQUEST_TIMEOUT", "PREFECT_LOGGING_LEVEL",
 )  # fmt: skip
-_TO_THE_HUBS_SERVER = ("PREFECT_API_AUTH_STRING", "PREFECT_API_SSL_CERT_FILE")
+_AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "PREFECT_API_SSL_CERT_FILE")
+_TO_THE_HUBS_SERVER = "PREFECT_API_AUTH_STRING"
 
 
 @contextmanager
@@ -55,7 +57,8 @@ def cluster_comparison(settings: ClusterSettings, **options: Any) -> Iterator[Co
     Raises
     ------
     LinkError
-        ``missing-package`` or ``busy``.
+        ``missing-package``, ``busy``, or ``not-confined``: beyond this host a cluster is not spoken to where the
+        kernel cannot confine the process that does.
     LinkageError
         From the comparer ``no-cluster``, ``workers-died``, or what an examination raises.
     KeyFileError
@@ -66,6 +69,13 @@ def cluster_comparison(settings: ClusterSettings, **options: Any) -> Iterator[Co
             "the settings name a cluster, and the packages for one are not installed",
             reason="missing-package",
             hint="in the project's folder: pip install '.[cluster]'",
+        )
+    lacks = lacking()
+    if lacks and settings.scheduler.startswith("tls://"):
+        raise LinkError(
+            f"this system has no {' and no '.join(lacks)}: what speaks to the cluster could reach what the hub can",
+            reason="not-confined",
+            hint="run the hub on another kernel, or without [hub.cluster]; see deploy/README.md",
         )
     files = _certificates(settings)
 
@@ -92,10 +102,12 @@ def _ask(module: str, asked: dict[str, Any], files: Sequence[str], server: str |
 
     Its end is ours: it ends when its stdin does. In a session of its own no terminal can be written to as if by hand.
     """
+    authorities = _authorities()
+    named = [path for value in authorities.values() for path in value.split(os.pathsep)]
     with TemporaryDirectory(prefix="linkage-", ignore_cleanup_errors=True) as scratch:
         process = subprocess.Popen(
-            [sys.executable, "-m", "flows.confined", module, scratch, *files],
-            env=_environment(scratch, server),
+            [sys.executable, "-m", "flows.confined", module, scratch, *files, *named],
+            env={**_environment(scratch, server), **authorities},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -127,13 +139,22 @@ def _environment(scratch: str, server: str | None) -> dict[str, str]:
 
     Its home is the scratch folder: what Prefect and compiled kernels keep in the account's own is run by the hub.
     """
-    passed = [*_PASSED, *(_TO_THE_HUBS_SERVER if server is None else ())]
+    passed = [*_PASSED, *([_TO_THE_HUBS_SERVER] if server is None else ())]
     kept = {name: value for name, value in os.environ.items() if name in passed or name.startswith("DASK_")}
     if server is None:
         with get_client(sync_client=True) as client:
             server = str(client.api_url).rstrip("/")
     home = {name: scratch for name in ("HOME", "TMPDIR", "PREFECT_HOME", "NUMBA_CACHE_DIR")}
     return {**kept, **home, "PREFECT_API_URL": server, "PREFECT_SERVER_EPHEMERAL_ENABLED": "false"}
+
+
+def _authorities() -> dict[str, str]:
+    """Return where the environment says that authorities' certificates are, under names that hold from any folder."""
+    return {
+        name: os.pathsep.join(str(Path(path).absolute()) for path in value.split(os.pathsep) if path)
+        for name in _AUTHORITIES
+        if (value := os.environ.get(name))
+    }
 
 
 def _certificates(settings: ClusterSettings) -> dict[str, str] | None:
