@@ -114,8 +114,9 @@ def _observe(
     seed: int,
 ) -> list[tuple[NDArray[np.int32], Floats, Floats, NDArray[np.int32]]]:
     with ThreadPoolExecutor(min(_CHAINS, get_num_threads())) as pool:
+        warm_up, sweeps, keep = length
         tasks = [
-            pool.submit(sample, model, active, state, *length, watch, _seed(seed, length[1], chain))
+            pool.submit(sample, model, active, state, warm_up, sweeps, keep, watch, _seed(seed, sweeps, chain))
             for chain, state in enumerate(states)
         ]
         return [task.result() for task in tasks]

@@ -14,6 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from linkage.hub import weights
+from linkage.hub.compiled import digest
 from linkage.hub.weights import fast, find, set_weight
 
 __all__ = ["MOST", "enumerate_components", "enumerate_reference"]
@@ -108,24 +110,8 @@ def _draw(weight, sums, records, label):  # type: ignore[no-untyped-def]
         left ^= taken
 
 
-@njit(cache=True, nogil=True)
-def enumerate_components(model, records, bounds, draws, seed, pairs):  # type: ignore[no-untyped-def]
-    """Sum over the partitions of components, one after the other.
-
-    Parameters
-    ----------
-    model : linkage.hub.weights.Model
-    records, bounds : records of component c are ``records[bounds[c] : bounds[c + 1]]``, ascending, at most :data:`MOST`
-    draws : partitions to draw
-    seed : of the draws
-    pairs : float64 (neighbours,), into which the probability of each pair of neighbours to be one person is written, at
-        the neighbour of higher number; of no length if that is not wanted
-
-    Returns
-    -------
-    lists : float64 (2^sources,): expected number of persons who are on exactly these lists
-    label : int32 (draws, len(records)): the first record of each record's person
-    """
+@njit(nogil=True)
+def _enumerate_components(model, records, bounds, draws, seed, pairs):  # type: ignore[no-untyped-def]
     np.random.seed(seed)
     lists = np.zeros(model.person.shape[0])
     label = np.empty((draws, records.shape[0]), np.int32)
@@ -174,3 +160,32 @@ def enumerate_reference(model: Any, records: NDArray[np.int64]) -> dict[tuple[fr
     scaled = {partition: float(np.exp(weight - highest)) for partition, weight in weights.items()}
     total = sum(scaled.values())
     return {partition: weight / total for partition, weight in scaled.items()}
+
+
+def _stamped(code: int) -> Any:
+    @njit(cache=True, nogil=True)
+    def enumerate_components(model, records, bounds, draws, seed, pairs):  # type: ignore[no-untyped-def]
+        """Sum over the partitions of components, one after the other.
+
+        Parameters
+        ----------
+        model : linkage.hub.weights.Model
+        records, bounds : records of component c are ``records[bounds[c] : bounds[c + 1]]``, ascending, at most
+            :data:`MOST`
+        draws : partitions to draw
+        seed : of the draws
+        pairs : float64 (neighbours,), into which the probability of each pair of neighbours to be one person is
+            written, at the neighbour of higher number; of no length if that is not wanted
+
+        Returns
+        -------
+        lists : float64 (2^sources,): expected number of persons who are on exactly these lists
+        label : int32 (draws, len(records)): the first record of each record's person
+        """
+        _ = code
+        return _enumerate_components(model, records, bounds, draws, seed, pairs)
+
+    return enumerate_components
+
+
+enumerate_components = _stamped(digest(weights))

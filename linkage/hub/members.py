@@ -74,7 +74,7 @@ class Space(NamedTuple):
     odds: NDArray[np.float64]
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def begin(model, label):  # type: ignore[no-untyped-def]
     """Return the state of a partition, the space to work in and how many numbers are spare."""
     records = label.shape[0]

@@ -10,9 +10,13 @@ single steps. Records about which there is next to no doubt are visited now and 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
+from linkage.hub import members, trees, weights
+from linkage.hub.compiled import digest
 from linkage.hub.members import SIZES, begin, count, gather, move
 from linkage.hub.trees import MANY, adopt, graft, plant, prune
 from linkage.hub.weights import fast, set_weight
@@ -229,28 +233,8 @@ def _exchange(model, state, space, i, active):  # type: ignore[no-untyped-def]
                 plant(model, state.forest, number, space.members, gather(state, number, space.members))
 
 
-@njit(cache=True, nogil=True)
-def sample(model, active, label, warm_up, sweeps, keep, watch, seed):  # type: ignore[no-untyped-def]
-    """Run one chain.
-
-    Parameters
-    ----------
-    model : Model
-    active : bool (records,): records that every sweep visits; the others are visited now and then only
-    label : int64 (records,): person of each record at the start, numbers below ``records``
-    warm_up, sweeps : sweeps before and while the chain is observed
-    keep : of so many observed sweeps one partition is kept, the last
-    watch : int64 (watched,): sets of lists whose persons are counted after each observed sweep
-    seed : of the chain
-
-    Returns
-    -------
-    kept : int32 (sweeps // keep, records)
-    traces : float64 (1 + SIZES + 1 + watched, sweeps): after each observed sweep, the pairs of records that are one
-        person, the persons by number of records, those who are on exactly the watched sets of lists
-    lists : float64 (2^sources,): mean number of persons who are on exactly these lists
-    pairs : int32 (neighbours,): observed sweeps after which a record and its neighbour of higher number were one person
-    """
+@njit(nogil=True)
+def _sample(model, active, label, warm_up, sweeps, keep, watch, seed):  # type: ignore[no-untyped-def]
     np.random.seed(seed)
     records = label.shape[0]
     state, space, free = begin(model, label)
@@ -276,3 +260,36 @@ def sample(model, active, label, warm_up, sweeps, keep, watch, seed):  # type: i
             if (observed + 1) % keep == 0:
                 kept[(observed + 1) // keep - 1] = state.label
     return kept, traces, lists / sweeps, pairs
+
+
+def _stamped(code: int) -> Any:
+    @njit(cache=True, nogil=True)
+    def sample(model, active, label, warm_up, sweeps, keep, watch, seed):  # type: ignore[no-untyped-def]
+        """Run one chain.
+
+        Parameters
+        ----------
+        model : Model
+        active : bool (records,): records that every sweep visits; the others are visited now and then only
+        label : int64 (records,): person of each record at the start, numbers below ``records``
+        warm_up, sweeps : sweeps before and while the chain is observed
+        keep : of so many observed sweeps one partition is kept, the last
+        watch : int64 (watched,): sets of lists whose persons are counted after each observed sweep
+        seed : of the chain
+
+        Returns
+        -------
+        kept : int32 (sweeps // keep, records)
+        traces : float64 (1 + SIZES + 1 + watched, sweeps): after each observed sweep, the pairs of records that are
+            one person, the persons by number of records, those who are on exactly the watched sets of lists
+        lists : float64 (2^sources,): mean number of persons who are on exactly these lists
+        pairs : int32 (neighbours,): observed sweeps after which a record and its neighbour of higher number were one
+            person
+        """
+        _ = code
+        return _sample(model, active, label, warm_up, sweeps, keep, watch, seed)
+
+    return sample
+
+
+sample = _stamped(digest(members, trees, weights))

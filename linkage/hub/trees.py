@@ -57,7 +57,7 @@ class Forest(NamedTuple):
     added: NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def new_forest(records):  # type: ignore[no-untyped-def]
     """Return a forest of no trees."""
     nobody, nothing = np.full(records, -1), np.zeros(records)

@@ -20,7 +20,7 @@ from linkage.hub import commonness as module_of_commonness
 from linkage.hub.commonness import commonness
 from linkage.hub.compiled import digest
 
-HELD = ("kernels", "collisions", "measures", "locality", "commonness", "dealing", "tiles")
+HELD = ("kernels", "collisions", "measures", "locality", "commonness", "dealing", "tiles", "sampling", "enumeration")
 
 
 def cached(module: ModuleType) -> list[Dispatcher]:

@@ -43,7 +43,8 @@ def plain_weight(model: Model, members: list[int]) -> float:
         return -np.inf
     total = float(model.person[sum(1 << int(s) for s in lists)])
     for s, count in zip(lists, counts, strict=True):
-        total += sum(float(model.repeat[s]) + np.log(k) for k in range(2, count + 1))
+        orders = (np.log(2) - np.log(k - 1) / 2 if k <= 6 else np.log(k) for k in range(2, count + 1))
+        total += float(model.repeat[s]) * (count - 1) + float(sum(orders))
     size = len(members)
     if size < 2:
         return total

@@ -60,7 +60,7 @@ def test_a_chain_of_large_persons_keeps_their_weights_right() -> None:
     entity, source = np.arange(30) % 2, np.repeat([0, 1, 1, 1, 1, 1], 5)
     single = np.array([True, False])
     source[:5] = [0, 0, 1, 1, 1]
-    weight = np.where(entity[:, None] == entity, 1.5, -1.5) + rng.normal(0, 1.5, (30, 30))
+    weight = np.where(entity[:, None] == entity, 2.0, -2.0) + rng.normal(0, 1.5, (30, 30))
     listed = np.ones((30, 30), np.bool_)
     person, shrink = np.array([-np.inf, 0.0, 0.0, 1.0]), 2 / np.maximum(np.arange(40), 2)
     model = model_of(source, single, weight, listed, listed, np.zeros((2, 2)), person, np.full(2, -0.1), shrink)
@@ -72,5 +72,5 @@ def test_a_chain_of_large_persons_keeps_their_weights_right() -> None:
     sizes = np.array([np.bincount(label).max() for label in kept])
     assert sizes.max() > 12 and len(set(sizes)) > 1  # persons with trees, and records that come and go
     # From single records, through persons without trees, the same posterior.
-    again = sample(model, everyone, np.arange(30), 200, 400, 1, none, 2)[3]
+    again = sample(model, everyone, np.arange(30), 3_000, 400, 1, none, 2)[3]
     assert np.abs(pairs / 400 - again / 400).mean() < 0.05
