@@ -37,8 +37,10 @@ while header := sys.stdin.buffer.read(16):
     size, rows = int.from_bytes(header[:8], "big"), int.from_bytes(header[8:], "big")
     content = sys.stdin.buffer.read(size)
     if resource is not None:
-        bound = held + {ROOM} + {_TIMES} * size
-        resource.setrlimit(resource.RLIMIT_AS, (bound, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        bound, most = held + {ROOM} + {_TIMES} * size, resource.getrlimit(resource.RLIMIT_AS)[1]
+        if most != resource.RLIM_INFINITY:
+            bound = min(bound, most)
+        resource.setrlimit(resource.RLIMIT_AS, (bound, most))
     try:
         lazy = pl.scan_parquet(io.BytesIO(content))
         fits = lazy.select(pl.len()).collect().item() <= rows
