@@ -158,7 +158,10 @@ def accuracy(
         kind = chosen.fields[field].kind
         say(f"{field}: {lost:,} filled cells cannot be read as {kind} and count as missing; {kind} is {READS[kind]}")
     for source, pairs in result["repeats_unsaid"].items():
-        say(f"source {source} has {pairs:,} pairs of records of one person, which do not count: --repeats {source}")
+        say(
+            f"source {source} has {pairs:,} pairs of records of one person, which do not count and harm the linkage,"
+            f" for the engine takes its records for different people: --repeats {source}"
+        )
     for sentence in result["warnings"]:
         say(f"warning: {sentence}")
     if as_json:

@@ -8,10 +8,15 @@ from typing import Any
 __all__ = ["link_warnings"]
 
 _NOBODY = "either the sources share nobody, or next to nobody, or their encodings do not agree (keys, rules, columns)"
+_SAY_SO = "(say so: 'deduplicated: false' in its schema, --repeats in linkage lab accuracy)"
 
 
 def link_warnings(
-    records: Mapping[str, int], by_sources: Iterable[Mapping[str, Any]], expected_matches: float
+    records: Mapping[str, int],
+    by_sources: Iterable[Mapping[str, Any]],
+    expected_matches: float,
+    *,
+    sources: Iterable[str] = (),
 ) -> list[str]:
     """Say where nothing was linked, and what that can mean.
 
@@ -24,29 +29,54 @@ def link_warnings(
         ``links``, as in the engine's quality (:func:`linkage.hub.quality.assess`).
     expected_matches
         Matches that the engine believes there are among the compared pairs.
+    sources
+        All sources that were given; those of them without a record are told of.
 
     Returns
     -------
     list of str
         A sentence each, none where every source has a link to another one. They name sources and hold no count.
     """
+    empty = [f"source {source} holds no record at all" for source in sorted(sources) if not records.get(source)]
+    return [
+        *empty,
+        *_unlinked({source: held for source, held in records.items() if held}, by_sources, expected_matches),
+    ]
+
+
+def _unlinked(
+    records: Mapping[str, int], by_sources: Iterable[Mapping[str, Any]], expected_matches: float
+) -> list[str]:
     compared = [(tuple(entry["sources"]), int(entry["links"])) for entry in by_sources]
     if not compared:
-        return ["only one source holds records, and at most one of each person: there is nothing to link"]
+        return [
+            "only one source holds records, and is said to hold at most one of each person: there is nothing to link,"
+            f" unless it holds repeats {_SAY_SO}"
+        ]
+    nobody = f"{_NOBODY}{_undeclared(records, [pair for pair, _ in compared])}"
     if not any(links for _, links in compared):
         if len(records) == 1:
             why = "either nobody stands in the source twice, or its records say too little of a person (columns, spec)"
         elif expected_matches > 0:
-            why = f"some may be, but none is likely enough; {_NOBODY}"
+            why = f"some may be, but none is likely enough; {nobody}"
         else:
-            why = _NOBODY
+            why = nobody
         return [f"no pair is surely a match: nothing is linked; {why}"]
     linked = {source for pair, links in compared if links and pair[0] != pair[1] for source in pair}
     alone = [source for source in records if source not in linked] if len(records) > 1 else []
     if not linked and alone:
-        return [f"no source has a link to another one, only to itself; {_NOBODY}"]
+        return [f"no source has a link to another one, only to itself; {nobody}"]
     return [
         f"source {source} has no link to any other: it shares nobody with them, or next to nobody, or its encodings"
         " do not agree with theirs (keys, rules, columns)"
         for source in alone
     ]
+
+
+def _undeclared(records: Mapping[str, int], compared: Iterable[tuple[str, ...]]) -> str:
+    """Name the sources whose own records were not compared: repeats in them look like pairs that are no match."""
+    within = {pair[0] for pair in compared if pair[0] == pair[1]}
+    single = [source for source in records if source not in within]
+    return (
+        f"; or a source said to hold each person once ({', '.join(single)}) holds repeats {_SAY_SO}" if single else ""
+    )

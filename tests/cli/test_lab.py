@@ -105,7 +105,7 @@ def test_repeats_that_were_not_told_of_are_pointed_out(linkage: Run, folder: Pat
     pl.concat([frame, frame.filter(file="b").head(7)]).write_csv(tmp_path / "again.csv")
     named = ("--source-column", "file")
     told = measure(linkage, folder, *named, records=tmp_path / "again.csv")
-    assert "source b has 7 pairs of records of one person, which do not count: --repeats b" in told.err
+    assert "source b has 7 pairs of records of one person, which do not count and harm the linkage" in told.err
     assert "--repeats" not in measure(linkage, folder, *named, "--repeats", "b", records=tmp_path / "again.csv").err
 
 

@@ -67,6 +67,28 @@ def test_a_source_with_no_link_to_any_other_is_named() -> None:
     assert sentence.startswith("source lonely has no link to any other: ")
 
 
+def test_repeats_that_were_not_declared_are_named_as_a_cause() -> None:
+    strangers = {"a": people(80, 1), "b": people(80, 2)}
+    (sentence,) = warned(strangers)
+    assert "or a source said to hold each person once (a, b) holds repeats" in sentence
+    assert "--repeats" in sentence and "deduplicated: false" in sentence
+    (sentence,) = warned(strangers, frozenset({"a"}))
+    assert "or a source said to hold each person once (b) holds repeats" in sentence
+    (sentence,) = warned(strangers, frozenset({"a", "b"}))
+    assert "repeats" not in sentence
+    (sentence,) = warned({"a": people(50, 1)})
+    assert "unless it holds repeats" in sentence
+
+
+def test_a_source_without_records_is_named() -> None:
+    shared = people(60, 1)
+    given = {name: encodings(bits, name[0]) for name, bits in {"a": shared, "b": shared, "c": shared[:0]}.items()}
+    quality = link(given, SPEC).quality
+    told = link_warnings(quality["records"], quality["by_sources"], quality["expected_matches"], sources=given)
+    assert told == ["source c holds no record at all"]
+    assert link_warnings({"a": 9, "b": 9, "c": 0}, [entry("a", "b", 3)], 3.0, sources="abc") == told
+
+
 def entry(one: str, other: str, links: int) -> dict[str, Any]:
     return {"sources": [one, other], "links": links}
 
