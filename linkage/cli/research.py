@@ -208,6 +208,7 @@ def estimate(
         seed=seed,
     )
     if json:
+        say(_taken_for_lists(report))
         print(json_module.dumps(report.to_dict(), indent=2, allow_nan=False))  # noqa: T201 - stdout is for data
         return
     console = Console()
@@ -223,6 +224,13 @@ def _pair(text: str) -> tuple[str, str]:
         hint = "two lists that refer people to each other, such as --referral mpd:dcf"
         raise EstimateError("a referral is written FIRST:SECOND", reason="bad-referral", hint=hint)
     return first, second
+
+
+def _taken_for_lists(report: Report) -> str:
+    """Say which columns were taken for lists: the table has it in its title, JSON has nobody who reads it first."""
+    strata = report.strata[0].values if report.strata else ()
+    others = f"; for strata: {', '.join(strata)}" if strata else ""
+    return f"columns taken for lists: {', '.join(report.table.lists)}{others}"
 
 
 def _number(value: float | None) -> str:

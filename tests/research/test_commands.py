@@ -77,7 +77,12 @@ def test_histories_are_written_for_their_owner_alone_and_said_to_be_confidential
     assert set(rows[0]) == {"tier", *maker.lists, "count"}
     assert sum(int(row["count"]) for row in rows) == large_release.document.persons
     assert run(site, "histories", "--out", str(out)) == 2
+    capsys.readouterr()
     assert main(["research", "estimate", str(out), "--json"]) == 0
+    said = capsys.readouterr()
+    lists = ", ".join(name for name in rows[0] if name in maker.lists)
+    assert f"columns taken for lists: {lists}; for strata: tier\n" in said.err
+    assert json.loads(said.out)["lists"] == lists.split(", ")
 
 
 def test_release_then_verify(site: Path, large_release: Any, capsys: pytest.CaptureFixture[str]) -> None:
