@@ -133,7 +133,7 @@ def link(
         candidates,
         fitted,
         decision.person,
-        draws=decision.draws,
+        draws=decision.draws if draws else None,
         effective=decision.diagnostics.get("effective_draws"),
         blocking=candidates.comparison,
     )

@@ -168,3 +168,11 @@ def test_encodings_that_do_not_fit_the_spec(change: object, reason: str) -> None
         link({"a": change(good), "b": encodings(people(5, 2), "b")}, SPEC)  # type: ignore[operator]
     assert error.value.reason == reason
     assert error.value.message.startswith("source a") and error.value.hint
+
+
+def test_without_draws_the_expected_rates_are_those_of_the_probabilities() -> None:
+    shared = people(150, 1)
+    frames = {"a": encodings(shared, "a"), "b": encodings(noisy(shared, 0.3, 3), "b")}
+    without, drawn = link(frames, SPEC, draws=0).quality, link(frames, SPEC, draws=50).quality
+    assert without["precision"]["value"] == pytest.approx(drawn["precision"]["value"], abs=0.02)
+    assert without["precision"]["low"] > 0.9
