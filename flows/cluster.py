@@ -60,7 +60,7 @@ def cluster_comparison(settings: ClusterSettings, **options: Any) -> Iterator[Co
         ``missing-package``, ``busy``, or ``not-confined``: beyond this host a cluster is not spoken to where the
         kernel cannot confine the process that does.
     LinkageError
-        From the comparer ``no-cluster``, ``workers-died``, or what an examination raises.
+        From the comparer, with a reason of :data:`flows.engine.CLUSTER_ENDS`; ``process-ended`` or ``no-answer``.
     KeyFileError
         ``too-open``: others can read the key of the certificate.
     """
@@ -123,7 +123,7 @@ def _ask(module: str, asked: dict[str, Any], files: Sequence[str], server: str |
                 with suppress(BrokenPipeError):
                     pipe.close()
             _end(process)
-    return answer_of(module, process.returncode, out)
+    return answer_of(module, process.returncode, out, stranger=True)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -25,7 +25,7 @@ from prefect.context import FlowRunContext
 from prefect.futures import wait
 from prefect_dask.task_runners import DaskTaskRunner
 
-from flows.engine import QUIET, RETRIED, redacted
+from flows.engine import QUIET, RETRIED, ended, redacted
 from linkage.cli.console import guard, print_json
 from linkage.errors import LinkError
 
@@ -70,23 +70,11 @@ def compare_shards(folder: str, names: list[str], patience: float) -> list[str]:
         wait(futures)  # all of them: while one is examined, the folder must stay
         return [future.result() for future in futures]
     except KilledWorker:
-        raise LinkError(
-            "workers died on the same shard again and again",
-            reason="workers-died",
-            hint="mostly they had too little memory: see how much a worker needs in deploy/README.md",
-        ) from None
+        raise ended("workers-died") from None
     except RuntimeError:  # of the engine itself: the task's own errors are others
-        raise LinkError(
-            "the engine could not run a shard on a worker",
-            reason="no-engine",
-            hint="do the workers reach the cluster's Prefect server under the address in the hub's settings?",
-        ) from None
+        raise ended("no-engine") from None
     except (CancelledError, NoValidWorkerError, NoWorkerError):
-        raise LinkError(
-            "the cluster let go of the comparison",
-            reason="no-cluster",
-            hint="the scheduler was restarted or lost, or all workers are gone: run again when they are back",
-        ) from None
+        raise ended("no-cluster") from None
     finally:
         with suppress(Exception):  # that a worker cannot be asked, or is no more, changes no result
             _client().run(forget_on_worker, on_error="ignore")
@@ -97,17 +85,9 @@ def _require_workers(patience: float) -> None:
     try:
         _client().wait_for_workers(1, timeout=patience)
     except TimeoutError:
-        raise LinkError(
-            "the cluster has no worker",
-            reason="no-cluster",
-            hint="start the workers; their logs say why they are not there",
-        ) from None
+        raise ended("no-worker") from None
     except OSError:
-        raise LinkError(
-            "the scheduler of the cluster cannot be reached",
-            reason="no-cluster",
-            hint="is it running, and do scheduler and settings name the same authority (ca_file)?",
-        ) from None
+        raise ended("no-scheduler") from None
 
 
 def _client() -> Client:

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from asyncio import CancelledError
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -21,9 +21,20 @@ from prefect.exceptions import ExternalSignal, PrefectSignal
 
 from linkage.cli.console import file_access, guard, internal_error, print_json, say
 from linkage.contract import Settings, find_settings, load_settings
-from linkage.errors import LinkageError
+from linkage.errors import LinkageError, LinkError
 
-__all__ = ["ONCE", "QUIET", "RETRIED", "answer_of", "in_own_process", "redacted", "run_main", "site_settings"]
+__all__ = [
+    "CLUSTER_ENDS",
+    "ONCE",
+    "QUIET",
+    "RETRIED",
+    "answer_of",
+    "ended",
+    "in_own_process",
+    "redacted",
+    "run_main",
+    "site_settings",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,6 +44,54 @@ QUIET: dict[str, Any] = {"persist_result": False, "log_prints": False}
 
 ONCE: dict[str, Any] = {**QUIET, "cache_policy": NO_CACHE}
 """Options of a task that is not tried again. The stages have their own idempotency, by digests of their inputs."""
+
+_DISTINCT = "look for a value that stands in for a missing one, and check that the filters hold what the spec says"
+_ITS_LOG = "the log of the worker says more"
+
+CLUSTER_ENDS: Mapping[str, tuple[str, str]] = {
+    "no-scheduler": (
+        "the scheduler of the cluster cannot be reached",
+        "is it running, and do scheduler and settings name the same authority (ca_file)?",
+    ),
+    "no-worker": ("the cluster has no worker", "start the workers; their logs say why they are not there"),
+    "no-cluster": (
+        "the cluster let go of the comparison",
+        "the scheduler was restarted or lost, or all workers are gone: run again when they are back",
+    ),
+    "no-engine": (
+        "the engine could not run a shard on a worker",
+        "do the workers reach the cluster's Prefect server under the address in the hub's settings?",
+    ),
+    "workers-died": (
+        "workers died on the same shard again and again",
+        "mostly they had too little memory: see how much a worker needs in deploy/README.md",
+    ),
+    "version-differs": (
+        "a worker has another version of the program than the hub",
+        "install the same release, with the same constraints.txt, on hub, scheduler and workers",
+    ),
+    "damaged": (
+        "a worker found encodings that are not those that were written",
+        "start the run again; if this comes back, look at the shared storage",
+    ),
+    "unreadable": (
+        "a worker cannot read the plan",
+        "start the run again; if this comes back, look at the shared storage",
+    ),
+    "plan-differs": ("a worker found a plan for other encodings", "start the run again"),
+    "indistinguishable-records": ("more pairs of records look alike than can be weighed", _DISTINCT),
+    "file-access": ("a worker cannot reach a file", f"has it the shared folder, under the hub's path? {_ITS_LOG}"),
+    "missing-package": ("a package is not installed on the cluster", "pip install '.[cluster]' on hub and workers"),
+    "internal": ("the comparison met an internal error", _ITS_LOG),
+    "stopped": ("the comparison was stopped", "run it again to go on"),
+}
+"""By reason, all that a comparison on a cluster can say of its end: message and hint."""
+
+
+def ended(reason: str) -> LinkError:
+    """Return what is told of the end of a comparison on a cluster."""
+    message, hint = CLUSTER_ENDS[reason]
+    return LinkError(message, reason=reason, hint=hint)
 
 
 def _is_file_access(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
@@ -102,8 +161,16 @@ def in_own_process(module: str, *arguments: str) -> dict[str, Any]:
     return answer_of(module, done.returncode, done.stdout)
 
 
-def answer_of(module: str, code: int, out: bytes) -> dict[str, Any]:
+def answer_of(module: str, code: int, out: bytes, *, stranger: bool = False) -> dict[str, Any]:
     """Return the JSON that another process wrote, which ran a module and ended with a code.
+
+    Parameters
+    ----------
+    module, code, out
+        What was run, how it ended, and what it wrote.
+    stranger
+        The process may be in other hands: of what it tells of an error only a reason that is known counts, and is
+        told in this program's words (:data:`CLUSTER_ENDS`). None of its own is logged, mailed or shown.
 
     Raises
     ------
@@ -112,12 +179,17 @@ def answer_of(module: str, code: int, out: bytes) -> dict[str, Any]:
     """
     try:
         content = json.loads(out)
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict) or (code and "error" not in content):
         content = {"error": f"{module} ended with code {code}", "reason": "process-ended"}
     if code == 0 and "error" not in content:
         return content
+    if stranger:
+        reason = content.get("reason")
+        if isinstance(reason, str) and reason in CLUSTER_ENDS:
+            raise ended(reason)
+        raise LinkError(f"{module} ended with code {code}", reason="process-ended", hint="its log on stderr says more")
     hint, problems = content.get("hint"), content.get("problems")
     error = LinkageError(
         str(content["error"]),

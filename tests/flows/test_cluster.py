@@ -481,7 +481,7 @@ class TestOnCluster:
         with pytest.raises(LinkageError) as error, cluster.cluster_comparison(settings) as comparer:
             comparer(_stacked(PLAIN, 100, 300), 0)
         assert (error.value.reason, error.value.message) == (
-            "no-cluster",
+            "no-scheduler",
             "the scheduler of the cluster cannot be reached",
         )
 
@@ -492,7 +492,7 @@ class TestOnCluster:
             with pytest.raises(LinkageError) as error:
                 with cluster.cluster_comparison(ClusterSettings.model_validate(content)) as comparer:
                     comparer(_stacked(PLAIN, 100, 300), 0)
-        assert (error.value.reason, error.value.message) == ("no-cluster", "the cluster has no worker")
+        assert (error.value.reason, error.value.message) == ("no-worker", "the cluster has no worker")
 
     def test_a_key_that_others_can_read_is_refused(self, running: Running, tmp_path: Path) -> None:
         files = _certificates(tmp_path)

@@ -126,6 +126,19 @@ def test_another_process_tells_its_result_and_its_error(monkeypatch: pytest.Monk
             engine.in_own_process("flows.hub")
 
 
+@pytest.mark.parametrize("reason", [*engine.CLUSTER_ENDS, "x", 1, None, ["stopped"], "stopped\x1b[2J"])
+def test_of_what_a_stranger_tells_a_known_reason_counts_alone(reason: Any) -> None:
+    words = "WASHINGTON \x1b]0;owned\x07\n" * 1_000
+    content = {"error": words, "reason": reason, "hint": words, "problems": [words] * 1_000, "more": words}
+    with pytest.raises(LinkageError) as told:
+        engine.answer_of("flows.compare", 7, json.dumps(content).encode(), stranger=True)
+    error = told.value
+    known = isinstance(reason, str) and reason in engine.CLUSTER_ENDS
+    assert error.reason == (reason if known else "process-ended") and error.problems == ()
+    told_of_it = f"{error} {error.hint} {error.reason}"
+    assert told_of_it.isprintable() and "WASHINGTON" not in told_of_it and error.exit_code == 7
+
+
 @pytest.mark.parametrize("module", ["monthly", "encode"])
 def test_a_module_has_a_help(module: str) -> None:
     done = subprocess.run(
