@@ -73,7 +73,8 @@ def shared_comparison(
 ) -> Iterator[Comparer]:
     """Give a comparer that has the shards examined by others, through a shared folder.
 
-    At the end, whatever that is, the folder is swept; what a killed run left there is used before, or removed.
+    At the end, whatever that is, the folder is swept; what a killed run left there is used before, or removed. Where
+    it cannot be swept that is told on stderr, and changes nothing else: the comparison is whole.
 
     Parameters
     ----------
@@ -115,13 +116,11 @@ def shared_comparison(
     with StateFolder(root).locked():
         try:
             yield compare
-        except BaseException:
+        finally:
             try:
                 _sweep(root)
-            except OSError:  # why the run ended is what is to be told
+            except OSError:  # how the run ended is what counts
                 say(f"warning: encodings are left in {root}; take them away with: python -m flows.sweep")
-            raise
-        _sweep(root)
 
 
 def sweep(folder: Path) -> int:
@@ -215,6 +214,7 @@ def _read_found(path: Path, encoded: Encoded, plan: Plan, shard: Shard) -> Found
         raise _damaged(path) from None
     pairs, filters, rows = len(found.left), encoded.classes.shape[1], len(encoded.record)
     span = shard.last - shard.first
+    bits = plan.blocking.crowd_bits if shard.kind == "keys" and plan.blocking is not None else np.zeros(0, np.uint8)
     by_row, by_key = span * (shard.kind == "rows"), span * (shard.kind == "keys")
     shapes = {
         "left": (np.int32, (pairs,)),
@@ -237,6 +237,7 @@ def _read_found(path: Path, encoded: Encoded, plan: Plan, shard: Shard) -> Found
         and ((found.levels < LEVELS) | (found.levels == MISSING)).all()
         and ((found.strata < plan.level_of.shape[1]) | (found.strata == MISSING)).all()
         and ((found.levels == MISSING) == (found.strata == MISSING)).all()
+        and (found.parted <= bits.max(initial=0)).all()
         and all((np.isfinite(count) & (count >= 0)).all() for count in (found.skipped, found.scored))
     ):
         raise _damaged(path)
