@@ -48,6 +48,7 @@ def seal(extract: str, source: str, month: str, settings: str | None) -> dict[st
         outbox=site.outbox,
         month=month,
         today=current_day(),
+        decoys=site.decoys,
     )
     counts = {name: getattr(sent.manifest, name) for name in ("records", "rows", "events")}
     return {"batch": str(sent.path), "digest": sent.digest, **counts}

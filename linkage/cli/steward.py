@@ -111,6 +111,7 @@ def submit(
             month=month,
             today=current_day(),
             test_persons=test_persons,
+            decoys=site.decoys,
         )
     if json:
         print_json(sent.to_json())

@@ -51,7 +51,10 @@ class SecuritySettings(_Strict):
 
 
 class StewardSettings(_Strict):
-    """What an agency's machine needs: its own keys, the linkage key, and whom it seals for."""
+    """What an agency's machine needs: its own keys, the linkage key, and whom it seals for.
+
+    ``decoys`` are made-up records that are sent along: a share of the persons (``0.25``) or a number (``50``).
+    """
 
     source: Name
     schema_file: SitePath | None = None
@@ -61,6 +64,7 @@ class StewardSettings(_Strict):
     hub: SitePath
     analysis: SitePath
     outbox: SitePath
+    decoys: Annotated[float, Field(gt=0, le=1, strict=True)] | Annotated[int, Field(ge=1, strict=True)] | None = None
 
 
 _HOST = r"(?P<host>\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)"

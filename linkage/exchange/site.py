@@ -45,6 +45,7 @@ class StewardSite:
     hub: PublicParty
     analysis: PublicParty
     outbox: Path
+    decoys: float | None = None
 
 
 @dataclass(frozen=True)
@@ -90,14 +91,12 @@ def require_month(month: str | None) -> str:
     Raises
     ------
     ContractError
-        ``bad-month``; ``future-month``, for nothing can have been reported for it.
+        ``bad-month``.
     """
     if month is None:
         return f"{current_day():%Y-%m}"
     if not _MONTH.fullmatch(month):
         raise ContractError("the month is not written YYYY-MM", reason="bad-month")
-    if month > f"{current_day():%Y-%m}":
-        raise ContractError("the reporting month lies in the future", reason="future-month")
     return month
 
 
@@ -131,6 +130,7 @@ def open_steward(settings: Settings, source: str) -> StewardSite:
         hub=load_public(section.hub),
         analysis=load_public(section.analysis),
         outbox=section.outbox,
+        decoys=section.decoys,
     )
 
 

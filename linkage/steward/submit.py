@@ -26,6 +26,7 @@ from linkage.exchange import (
     seal_batch,
 )
 from linkage.exchange.batch import SMALLEST_BATCH
+from linkage.steward.decoys import decoy_facts, decoy_key, decoy_pseudonyms, draw_decoys, number_of_decoys
 from linkage.steward.edges import ANY, require_few_edges, visible_edges
 from linkage.steward.encode import encode
 from linkage.steward.extract import find_failures, read_extract, require_tolerance
@@ -51,6 +52,7 @@ class Submission:
     visible_edges: dict[str, float]
     edges_allowed: float
     test_persons: int = 0
+    decoys: int = 0
 
     def to_json(self) -> str:
         """Return the submission as JSON: counts and digests only."""
@@ -61,6 +63,7 @@ class Submission:
             "visible_edges": self.visible_edges,
             "visible_edges_allowed": self.edges_allowed,
             "test_persons": self.test_persons,
+            "decoys": self.decoys,
             "report": dataclasses.asdict(self.report),
         }
         return json.dumps(content, indent=2)
@@ -72,10 +75,16 @@ class Submission:
             f"{self.test_persons} of the persons are agreed test persons; the hub cannot tell which, the analysis can"
             " and leaves them out of every count."
         ]
+        made_up = [
+            f"{self.decoys} of the records are decoys; the hub cannot tell which, the analysis can and leaves them out"
+            " of every count."
+        ]
         return [
-            f"{manifest.records} persons, encoded as {manifest.rows} names by profile {manifest.spec_name};"
+            f"{manifest.records} {'records' if self.decoys else 'persons'}, encoded as {manifest.rows} names by profile"
+            f" {manifest.spec_name};"
             " only the hub can open them, and it has no key to turn them back into names.",
             *(planted if self.test_persons else []),
+            *(made_up if self.decoys else []),
             f"{manifest.events} contacts as facts, with month and age and without names or dates of birth;"
             " only the analysis can open them.",
             f"{self.report.failed_rows} rows were left out because they break a rule;"
@@ -101,6 +110,7 @@ def submit(
     month: str,
     today: dt.date,
     test_persons: Path | None = None,
+    decoys: float | None = None,
 ) -> Submission:
     """Check, standardise, encode and seal an extract.
 
@@ -134,7 +144,8 @@ def submit(
         The extract cannot be read, more rows break a rule than the schema tolerates, or the test persons are
         another's. Nothing is written.
     NotPermittedError
-        The agreement does not allow it, or too many records visibly resemble each other. Nothing is written.
+        The agreement does not allow it, too many records visibly resemble each other, or there would be more decoys
+        than persons. Nothing is written.
     """
     _require_allowed(schema, agreement, spec, linkage_key, today)
     if month > f"{today:%Y-%m}":
@@ -149,6 +160,9 @@ def submit(
             reason="too-few-records",
             hint="look at the rules under 'tiers' in the source schema, and at what 'linkage steward check' counts",
         )
+    decoyed = number_of_decoys(decoys or 0, persons["local_id"].n_unique())
+    key = decoy_key(party, linkage_key.project, linkage_key.epoch, schema.source)
+    made_up, made_up_codes = draw_decoys(persons, decoyed, key), decoy_pseudonyms(decoyed, key)
     pseudonyms = party.pseudonyms(persons["local_id"].to_list())
     contacts = _under_pseudonyms(facts(tiered, schema, agreement), party)
     planted = pl.DataFrame(schema=persons.schema)
@@ -161,9 +175,12 @@ def submit(
         persons, pseudonyms = pl.concat([persons, planted]), pseudonyms + codes
         contacts = pl.concat([contacts, planted_facts(names, codes).select(contacts.columns)])
     encodings = _encode(persons, pseudonyms, spec, linkage_key, party)
+    own = encodings["pseudonym"].n_unique()
     edges = visible_edges(encodings, spec)
-    records = encodings["pseudonym"].n_unique()
-    require_few_edges(edges, records, spec)
+    require_few_edges(edges, own, spec)
+    codes = [made_up_codes[int(number)] for number in made_up["local_id"]]
+    encodings = pl.concat([encodings, _encode(made_up, codes, spec, linkage_key, party)])
+    contacts = pl.concat([contacts, decoy_facts(made_up_codes).select(contacts.columns)])
     manifest = BatchManifest(
         project=linkage_key.project,
         epoch=linkage_key.epoch,
@@ -175,7 +192,7 @@ def submit(
         spec_digest=spec.digest,
         rules_version=RULES,
         fingerprint=fingerprint(spec, linkage_key),
-        records=records,
+        records=own + decoyed,
         rows=len(encodings),
         events=len(contacts),
         mode="consent" if agreement.mode == "consent" else "full",
@@ -187,7 +204,14 @@ def submit(
     seal_batch(path, manifest, encodings, contacts, party, hub, analysis)
     report = describe(checked, tiered, schema, agreement)
     return Submission(
-        path, file_digest(path), manifest, report, edges, spec.edges_allowed(records), planted["local_id"].n_unique()
+        path,
+        file_digest(path),
+        manifest,
+        report,
+        edges,
+        spec.edges_allowed(own),
+        planted["local_id"].n_unique(),
+        decoyed,
     )
 
 

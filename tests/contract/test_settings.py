@@ -161,3 +161,18 @@ def test_a_file_that_is_not_there_is_a_contract_error(tmp_path: Path) -> None:
     with pytest.raises(ContractError) as caught:
         load_settings(tmp_path / "gone.toml")
     assert caught.value.reason == "not-found"
+
+
+@pytest.mark.parametrize(("written", "read"), [("0.25", 0.25), ("1.0", 1.0), ("1", 1), ("50", 50)])
+def test_decoys_are_a_share_or_a_number(path: Path, written: str, read: float) -> None:
+    path.write_text(TEXT.replace('outbox = "outbox"', f'outbox = "outbox"\ndecoys = {written}'), encoding="utf-8")
+    steward = load_settings(path).steward
+    assert steward is not None and steward.decoys == read and type(steward.decoys) is type(read)
+
+
+@pytest.mark.parametrize("written", ["0", "0.0", "-1", "1.5", "true", '"many"', "nan"])
+def test_decoys_that_are_neither(path: Path, written: str) -> None:
+    path.write_text(TEXT.replace('outbox = "outbox"', f'outbox = "outbox"\ndecoys = {written}'), encoding="utf-8")
+    with pytest.raises(ContractError) as caught:
+        load_settings(path)
+    assert all(problem.startswith("steward.decoys") for problem in caught.value.problems)

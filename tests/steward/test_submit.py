@@ -582,3 +582,60 @@ def test_test_persons_of_another_agency_project_or_epoch_are_not_planted(
     assert error.hint is not None and "test" in error.hint
     renamed = path.rename(tmp_path / "test-persons-shelter.csv")  # another name for it does not help
     refused(ExtractError, reason, people(), test_persons=renamed)
+
+
+# --- decoys -----------------------------------------------------------------------------------------------------------
+
+
+def test_decoys_are_sent_like_anybody_and_only_the_analysis_is_told(
+    send: Send, site: SimpleNamespace, people: Callable[..., Rows]
+) -> None:
+    plain = [frame.sort(pl.all()) for frame in openings(send(people()), site)]
+    sent = send(people(), decoys=0.25)
+    encodings, facts = openings(sent, site)
+    assert sent.decoys == 10 and json.loads(sent.to_json())["decoys"] == 10
+    assert any(sentence.startswith("10 of the records are decoys") for sentence in sent.words())
+    assert sent.manifest.records == PERSONS + 10 and sent.manifest.events == len(facts)
+    assert encodings.columns == plain[0].columns
+    made_up = facts.filter(pl.col("decoy"))
+    assert made_up["pseudonym"].n_unique() == len(made_up) == 10
+    of_decoys = pl.col("pseudonym").is_in(made_up["pseudonym"].implode())
+    # Not one bit of a person's record, encoding or fact, is another with decoys.
+    assert encodings.filter(~of_decoys).sort(pl.all()).equals(plain[0])
+    assert facts.filter(~of_decoys).sort(pl.all()).equals(plain[1])
+    assert encodings.filter(of_decoys, variant=0).height == 10
+    assert sent.visible_edges == send(people()).visible_edges, "the gate measures people"
+
+
+def test_decoys_are_the_same_next_month_and_others_in_another_epoch(
+    send: Send, site: SimpleNamespace, people: Callable[..., Rows], tmp_path: Path
+) -> None:
+    def decoys(**changes: Any) -> pl.DataFrame:
+        encodings, facts = openings(send(people(), decoys=8, **changes), site)
+        codes = facts.filter(pl.col("decoy"))["pseudonym"]
+        return encodings.filter(pl.col("pseudonym").is_in(codes.implode()))
+
+    first = decoys()
+    assert decoys(month="2026-10").equals(first)
+    later = decoys(linkage_key=create_linkage_key(tmp_path / "later.key", "test", "2026-2"))
+    assert not set(later["pseudonym"]) & set(first["pseudonym"])
+
+
+def test_decoys_are_made_of_released_persons_alone(
+    send: Send, site: SimpleNamespace, people: Callable[..., Rows], make_agreement: Callable[..., Agreement]
+) -> None:
+    """In mode consent nobody without a live release, not even a part of them, has anything to do with a decoy."""
+    rows = people()
+    for number, row in enumerate(rows):
+        row["RELEASE"] = "12/31/2027" if number < 20 else ""
+    agreement = make_agreement(mode="consent")
+    alone = openings(send(rows[:20], agreement=agreement, decoys=10), site)
+    among = openings(send(rows, agreement=agreement, decoys=10), site)
+    assert all(one.equals(other) for one, other in zip(alone, among, strict=True))
+    assert alone[1]["decoy"].sum() == 10
+
+
+def test_more_decoys_than_people_are_not_sent(
+    refused: Callable[..., LinkageError], people: Callable[..., Rows]
+) -> None:
+    refused(NotPermittedError, "too-many-decoys", people(), decoys=PERSONS + 1)
