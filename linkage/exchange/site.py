@@ -91,12 +91,14 @@ def require_month(month: str | None) -> str:
     Raises
     ------
     ContractError
-        ``bad-month``.
+        ``bad-month``; ``future-month``, for nothing can have been reported for it.
     """
     if month is None:
         return f"{current_day():%Y-%m}"
     if not _MONTH.fullmatch(month):
         raise ContractError("the month is not written YYYY-MM", reason="bad-month")
+    if month > f"{current_day():%Y-%m}":
+        raise ContractError("the reporting month lies in the future", reason="future-month")
     return month
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["link_warnings"]
+__all__ = ["link_warnings", "month_warnings"]
 
 _NOBODY = "either the sources share nobody, or next to nobody, or their encodings do not agree (keys, rules, columns)"
 _SAY_SO = "(say so: 'deduplicated: false' in its schema, --repeats in linkage lab accuracy)"
@@ -41,6 +41,40 @@ def link_warnings(
     return [
         *empty,
         *_unlinked({source: held for source, held in records.items() if held}, by_sources, expected_matches),
+    ]
+
+
+def month_warnings(month: str, months: Mapping[str, str], trusted: Iterable[str]) -> list[str]:
+    """Say which sources' newest batch is not of the month that is asked for.
+
+    Parameters
+    ----------
+    month
+        The reporting month, ``YYYY-MM``.
+    months
+        Source -> month of the batch that is linked.
+    trusted
+        Sources that are expected to send.
+
+    Returns
+    -------
+    list of str
+        A sentence each, none where every trusted source has reported for the month.
+    """
+    expected = sorted({*trusted, *months})
+    if month not in months.values():
+        stale = [f"no batch of month {month} has been taken in from any source: what is linked is of other months"]
+    else:
+        stale = []
+    stale += [
+        f"source {source}: its newest batch is of month {months[source]}, not of {month}"
+        for source in expected
+        if months.get(source, month) != month
+    ]
+    return stale + [
+        f"source {source}: no batch of this epoch and spec has been taken in, so it is not linked"
+        for source in expected
+        if source not in months
     ]
 
 

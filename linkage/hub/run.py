@@ -20,7 +20,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from typing import Any
 from linkage import __version__
 from linkage.contract.agreement import Agreement
 from linkage.contract.spec import LinkageSpec
-from linkage.errors import LinkError, NotPermittedError, SealError
+from linkage.errors import ContractError, LinkError, NotPermittedError, SealError
 from linkage.exchange import (
     BatchManifest,
     Party,
@@ -41,7 +41,7 @@ from linkage.exchange import (
     verify_batch,
 )
 from linkage.exchange.canonical import dump
-from linkage.hub.caution import link_warnings
+from linkage.hub.caution import link_warnings, month_warnings
 from linkage.hub.compare import Candidates
 from linkage.hub.encoded import Encoded
 from linkage.hub.link import Linked, link
@@ -112,7 +112,8 @@ def run(
     Parameters
     ----------
     month
-        The reporting month, ``YYYY-MM``.
+        The reporting month, ``YYYY-MM``; not after that of ``today``. Where a trusted source's newest batch is of
+        another month, or there is none, ``warnings`` say so.
     state, out
         The hub's state folder, and where the run's folder shall stand.
     hub, analysis
@@ -132,6 +133,8 @@ def run(
 
     Raises
     ------
+    ContractError
+        ``future-month``.
     LinkError
         ``no-batches``, ``wrong-project``, ``fingerprint-differs`` or what :func:`linkage.hub.link.link` raises.
     NotPermittedError
@@ -139,6 +142,8 @@ def run(
     SealError
         A batch in the state folder is damaged or not the one taken in, or the ledger is broken.
     """
+    if month > f"{today:%Y-%m}":
+        raise ContractError("the reporting month lies in the future", reason="future-month")
     folder = StateFolder(Path(state))
     with folder.locked():
         folder.sweep()
@@ -163,9 +168,10 @@ def run(
             _say(progress, f"opening {source}")
             encodings[source] = open_encodings(path, hub, senders[source])
         _say(progress, "linking")
+        trusted = [source for source in senders if source in agreements and agreements[source].mode != "aggregate"]
         repeats = frozenset(source for source, manifest in manifests.items() if not manifest.deduplicated)
         linked = link(encodings, spec, repeats=repeats, cost=cost, comparer=comparer)
-        quality = {**linked.quality, "cost": cost, "warnings": _warnings(linked.quality)}
+        quality = {**linked.quality, "cost": cost, "warnings": _warnings(linked.quality, month, manifests, trusted)}
         _say(progress, "sealing")
         with folder.writing(_files(target, list(current))):
             content = _write(
@@ -183,8 +189,12 @@ def _say(progress: Callable[[str], None] | None, word: str) -> None:
         progress(word)
 
 
-def _warnings(quality: Mapping[str, Any]) -> list[str]:
-    return link_warnings(quality["records"], quality.get("by_sources", ()), quality.get("expected_matches", 0.0))
+def _warnings(
+    quality: Mapping[str, Any], month: str, manifests: Mapping[str, BatchManifest], trusted: Iterable[str]
+) -> list[str]:
+    reported = month_warnings(month, {source: manifest.month for source, manifest in manifests.items()}, trusted)
+    expected = quality.get("expected_matches", 0.0)
+    return reported + link_warnings(quality["records"], quality.get("by_sources", ()), expected, sources=manifests)
 
 
 def _files(target: Path, sources: list[str]) -> list[Path]:

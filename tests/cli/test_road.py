@@ -204,6 +204,8 @@ def test_settings_of_another_role_and_months_that_are_none(linkage: Run, sites: 
     named = ("--out", sites.root / "run")
     assert linkage("hub", "link", *named, "--settings", sites.settings("mpd")).code == 2
     assert linkage("hub", "link", *named, "--settings", sites.settings("hub"), "--month", "2026-13").code == 2
+    future = linkage("hub", "link", *named, "--settings", sites.settings("hub"), "--month", "2999-01", "--json")
+    assert (future.code, future.json["reason"]) == (2, "future-month")
     assert linkage("hub", "link", *named, "--settings", sites.settings("hub")).code == 7
     gone = linkage("hub", "link", sites.inbox / "*.batch", *named, "--settings", sites.settings("hub"))
     assert (gone.code, "moved out of the inbox" in gone.err) == (6, True)

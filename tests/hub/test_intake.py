@@ -19,7 +19,7 @@ from linkage.contract import load_agreement, load_spec
 from linkage.contract.agreement import Agreement
 from linkage.contract.spec import digest
 from linkage.contract.vocabulary import FACT_SCHEMA
-from linkage.errors import LinkError, NotPermittedError, SealError
+from linkage.errors import ContractError, LinkError, NotPermittedError, SealError
 from linkage.exchange import (
     BatchManifest,
     Party,
@@ -132,7 +132,7 @@ class Hub:
             "out": self.root / "runs",
             "today": TODAY,
         }
-        return run("2026-11", **(known | changes))
+        return run(changes.pop("month", "2026-11"), **(known | changes))
 
     def current(self) -> dict[str, Path]:
         return current_batches(self.state.root, epoch="2026-1", spec=SPEC)
@@ -527,6 +527,24 @@ def test_a_run_that_was_killed_is_made_again(hub: Hub) -> None:
     assert again.fresh and again.run_id == first.run_id
     opened = open_person_map(again.person_map, hub.parties["analysis"], hub.parties["hub"].public)
     assert opened.frame.height == 120
+
+
+def test_a_month_nobody_or_not_everybody_reported_for_is_told_of(hub: Hub) -> None:
+    hub.send("mpd")
+    hub.send("dcf", month="2026-10")
+    hub.take_in()
+    with pytest.raises(ContractError) as raised:
+        hub.run(month="2026-12")
+    assert raised.value.reason == "future-month"
+    assert not (hub.root / "runs").exists()
+    stale = "source dcf: its newest batch is of month 2026-10, not of 2026-11"
+    silent = "source pohsey: no batch of this epoch and spec has been taken in, so it is not linked"
+    made = hub.run()
+    assert made.quality["warnings"] == [stale, silent]
+    assert json.loads((made.folder / "quality.json").read_text())["warnings"] == [stale, silent]
+    nobody, *others = hub.run(month="2026-09").quality["warnings"]
+    assert nobody.startswith("no batch of month 2026-09 has been taken in from any source")
+    assert [sentence.split(":")[0] for sentence in others] == ["source dcf", "source mpd", "source pohsey"]
 
 
 @pytest.mark.parametrize("note", ["{", "null", "7", '{"a": 1}', '[7, null, "\\u0000", []]', "\udcff"])
