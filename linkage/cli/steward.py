@@ -18,6 +18,7 @@ from linkage.exchange.site import current_day, open_steward, require_month, sour
 if TYPE_CHECKING:
     from linkage.contract.agreement import Agreement
     from linkage.contract.source import SourceSchema
+    from linkage.contract.spec import LinkageSpec
     from linkage.steward.profile import CheckReport
 
 __all__ = ["app"]
@@ -119,6 +120,30 @@ def submit(
     say(f"sealed: {sent.path}")
     for sentence in sent.words():
         say(f"  {sentence}")
+    for sentence in _leaving(site.schema, site.agreement, site.spec):
+        say(f"  {sentence}")
+
+
+def _leaving(schema: SourceSchema, agreement: Agreement, spec: LinkageSpec) -> list[str]:
+    """Say which fields leave: what the extract can fill, the agreement allows and, for identifiers, the spec encodes.
+
+    Names of fields alone, never a value.
+    """
+    from linkage.steward.group import mapped_identifiers
+    from linkage.steward.profile import not_agreed
+
+    allowed = [name for name in mapped_identifiers(schema) if name in agreement.identifiers]
+    encoded = [name for name in allowed if name in spec.fields]
+    if schema.aliases and "aliases" in agreement.identifiers and spec.variants > 1:
+        encoded.append("aliases")
+    filled = ["month", "age", "tier", *schema.facts, *schema.flags]
+    facts = [name for name in filled if name in agreement.facts]
+    kept = not_agreed(schema, agreement)
+    return [
+        f"identifiers that leave, only as encodings: {', '.join(encoded)}.",
+        f"facts that leave, for the analysis alone: {', '.join(facts)}.",
+        *([f"not agreed, stays here: {', '.join(kept)}."] if kept else []),
+    ]
 
 
 def _contract(source: str, settings: Path | None) -> tuple[SourceSchema, Agreement | None]:

@@ -18,7 +18,7 @@ from linkage.steward.group import identifiers, mapped_identifiers
 from linkage.steward.readers import SHOWN
 from linkage.steward.tiers import add_tiers
 
-__all__ = ["CheckReport", "Failure", "check", "describe"]
+__all__ = ["CheckReport", "Failure", "check", "describe", "not_agreed"]
 
 MOST_VARIANTS = 8
 """Names of one person counted at most: as many as any spec can encode."""
@@ -144,7 +144,7 @@ def describe(
         first_month=str(months.min()) if counted.height else None,
         last_month=str(months.max()) if counted.height else None,
         contacts_by_year=_by_year(counted),
-        not_agreed=_not_agreed(schema, agreement),
+        not_agreed=not_agreed(schema, agreement),
     )
 
 
@@ -172,7 +172,8 @@ def _by_year(counted: pl.DataFrame) -> dict[str, int]:
     return dict(zip(years["year"].to_list(), years["count"].to_list(), strict=True))
 
 
-def _not_agreed(schema: SourceSchema, agreement: Agreement | None) -> tuple[str, ...]:
+def not_agreed(schema: SourceSchema, agreement: Agreement | None) -> tuple[str, ...]:
+    """Return the identifiers and facts that the schema maps and the agreement does not allow: they stay here."""
     if agreement is None:
         return ()
     mapped = [*mapped_identifiers(schema), *(["aliases"] if schema.aliases else [])]

@@ -75,6 +75,10 @@ def test_the_road_from_two_extracts_to_a_person_map(linkage: Run, sites: Any, ex
     told = submit(linkage, sites, extracts, "mpd")
     assert told.code == 0, told.err
     assert "sealed: " in told.err and "persons, encoded as" in told.err
+    (identifiers,) = (line for line in told.err.splitlines() if "identifiers that leave, only as encodings: " in line)
+    (facts,) = (line for line in told.err.splitlines() if "facts that leave, for the analysis alone: " in line)
+    assert "family_name" in identifiers and "birth_date" in identifiers
+    assert "month, age, tier" in facts
     as_json = submit(linkage, sites, extracts, "dcf", "--json").json
     assert read_manifest(Path(as_json["path"])).month == MONTH
 
