@@ -2,6 +2,10 @@
 
 The Wisconsin indicator and response guide, as the 2013-2016 report applies it, is written into the schemas; here are
 only the words those rules are made of. Every comparison is without case; codes also without dots.
+
+A rule with ``among`` lists what means yes; any other entry, also a misspelt one, is silently no. Only a column that is
+read as a fact or a flag too has its entries checked (``code``, ``flag``); others must be looked through before a schema
+is agreed on.
 """
 
 from __future__ import annotations
