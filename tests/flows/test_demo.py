@@ -250,7 +250,7 @@ def test_no_number_of_a_person_is_anywhere(demo: Demo) -> None:
 
 def test_no_key_is_anywhere(demo: Demo) -> None:
     secrets = _secrets(demo)
-    assert len(secrets) == 6 * (1 + 6 * 4), "the linkage key, and six parties with four secrets each"
+    assert len(secrets) == 6 * (1 + 6 * 5), "the linkage key, and six parties with five secrets each"
     key = next(demo.folder.rglob("mpd.key")).read_bytes()
     assert any(secret in key for secret in secrets.values()), "the search does not find what is there"
     found = [(where, name) for name, content in demo.outputs().items() for where, s in secrets.items() if s in content]
