@@ -20,7 +20,8 @@ from linkage.hub.locality import CROWD_BITS, KEY_BYTES, LINE, Keys, most_alike
 from linkage.hub.pilot import Pilot
 
 __all__ = [
-    "BUDGET", "RECALL", "WATCHED", "Blocking", "choose_keys", "easy_keys", "log_miss", "share_reached", "watched",
+    "BUDGET", "RECALL", "WATCHED", "Blocking", "choose_keys", "easy_keys", "log_miss", "middle_keys", "share_reached",
+    "watched",
 ]  # fmt: skip
 
 BUDGET = 2e9
@@ -38,8 +39,9 @@ _ASSUMED = (0.05, 0.10, 0.15, 0.20, 0.25)  # share of bits in which matches diff
 _BITS, _BOUNDS = range(9, 23), (54, 60, 66, 72)  # lengths of key and bounds on the sketch that are tried
 _MOST_KEYS = 4_000
 _EASY, _EASY_BOUND, _EASY_ROWS = 12, 60, 4  # keys for the easy matches, their bound, and bits fewer than rows have
+_MIDDLE, _MIDDLE_BOUND, _MIDDLE_ROWS = 40, 66, 6  # the same for those of middling difficulty
 # What the steps cost, in comparisons of a pair of rows of 64 words. Measured; only their ratios matter.
-_ROW, _VALUE, _MEETING, _SCORING = 1.5, 4.0, 0.03, 100.0
+_ROW, _VALUE, _MEETING, _SCORING = 3.0, 4.0, 0.015, 90.0
 _SAMPLE = 65_536  # rows by which heavy values are known
 _HEAVY, _OVER = 512, 16  # rows of a heavy value: so many, and so many times the average
 _CROWD, _CROWD_PART = 1_024, 64  # rows of a crowd, and of a part of it
@@ -190,12 +192,29 @@ def _of_left(share: float, times: float) -> float:
 
 def easy_keys(encoded: Encoded, seed: int) -> Blocking:
     """Return the few keys by which matches are found that are all but identical."""
+    return _short_keys(encoded, 0, _EASY, _EASY_BOUND, _EASY_ROWS, seed)
+
+
+def middle_keys(encoded: Encoded, seed: int) -> Blocking:
+    """Return the keys by which matches are found that differ somewhat, among the records that the easy ones leave."""
+    return _short_keys(encoded, 1, _MIDDLE, _MIDDLE_BOUND, _MIDDLE_ROWS, seed)
+
+
+def _short_keys(encoded: Encoded, line: int, number: int, bound: int, spare: int, seed: int) -> Blocking:
+    """Return keys, as many of each filter. All are of one line: a pair that met on one of them is not looked at again.
+
+    Parameters
+    ----------
+    line, number
+        Which of a filter's lines, if it has as many, and how many keys in all.
+    spare
+        Bits fewer than it takes to number the rows.
+    """
     filters, lines = encoded.classes.shape[1], encoded.width * 8 // LINE
-    bits = int(np.clip(np.round(np.log2(len(encoded.record))) - _EASY_ROWS, _BITS[0], _BITS[-1]))
-    # All of a filter's are of one line: a pair that met on one of them is not looked at again.
+    bits = int(np.clip(np.round(np.log2(len(encoded.record))) - spare, _BITS[0], _BITS[-1]))
     by_line = np.zeros((filters, lines), np.int64)
-    by_line[:, 0] = -(-_EASY // filters)
-    return _deal_keys(encoded, bits, _EASY_BOUND, by_line.ravel(), seed)
+    by_line[:, line % lines] = -(-number // filters)
+    return _deal_keys(encoded, bits, bound, by_line.ravel(), seed)
 
 
 def _known_matches(encoded: Encoded, pilot: Pilot, histogram: NDArray[np.int64], pairs: float) -> _Matches:

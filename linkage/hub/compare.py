@@ -271,12 +271,18 @@ def _reach(
     if plan.easy is None and plan.blocking is None:
         return np.ones(len(i))
     distances = pair_distances(encoded.words, encoded.width, i.astype(np.int64), j.astype(np.int64))
-    found = np.ones(len(i)) if plan.blocking is None else _share_found(encoded, plan.blocking, distances, strata)
-    if plan.easy is not None:
-        # Two records settled with one another would have been left to the further search, had they not been found.
-        found = 1 - (1 - found) * (1 - _share_found(encoded, plan.easy.blocking, distances, strata))
+    missed = np.ones(len(i)) if plan.blocking is not None else np.zeros(len(i))
+    # Two records settled with one another would have been left to the further searches, had they not been found.
+    for blocking in _searched(plan):
+        missed *= 1 - _share_found(encoded, blocking, distances, strata)
     # A pair that was found can be found, however unlikely that was: the weight of its kind must stay finite.
-    return np.maximum(found, 1e-6)
+    return np.maximum(1 - missed, 1e-6)
+
+
+def _searched(plan: Plan) -> list[Blocking]:
+    """Return the keys of all searches, one after the other."""
+    every = [plan.blocking] if plan.easy is None else [plan.easy.blocking, plan.easy.middle, plan.blocking]
+    return [blocking for blocking in every if blocking is not None]
 
 
 def _share_found(
@@ -291,8 +297,7 @@ def _describe(encoded: Encoded, plan: Plan, parts: list[Found], found: NDArray[n
     """Say how the pairs were compared; ``found`` are the candidates as numbers, ascending."""
     if plan.blocking is None and plan.easy is None:
         return {"mode": "exact", "reason": plan.reason, "expected_candidate_recall": 1.0}
-    searched = [plan.easy.blocking] if plan.easy is not None else []
-    searched += [plan.blocking] if plan.blocking is not None else []
+    searched = _searched(plan)
     by_key = [part for part in parts if part.kind in ("keys", "easy")]
     measured, matches = _measure(encoded, plan, found)
     return {

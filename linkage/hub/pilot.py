@@ -19,7 +19,7 @@ from linkage.hub.kernels import emit_candidates
 from linkage.hub.levels import sum_weights
 from linkage.hub.measures import survey
 
-__all__ = ["Pilot", "reach_score", "survey_scores", "take_pilot"]
+__all__ = ["Pilot", "reach_score", "survey_scores", "take_pilot", "without_settled"]
 
 _PILOT, _FEWEST, _PILOT_PAIRS = 1_000, 150, 8e8  # records of the pilot at most and at least, and its pairs
 _SURVEYED, _NEAREST, _RUNS = 60, 20, 8  # records that show how scores fall off; nearest partners a record; runs of rows
@@ -102,6 +102,23 @@ def take_pilot(
     # Each match is met from both its ends.
     times = len(mains) / max(int(tried), 1) / 2
     return Pilot(left[order], right[order], _likely(first[order], second[order]), times, settled)
+
+
+def without_settled(pilot: Pilot, encoded: Encoded, settled: NDArray[np.bool_], matches: float) -> Pilot:
+    """Return the pilot among the records that are left when more of them are settled.
+
+    Parameters
+    ----------
+    settled
+        bool, shape (records,): records of ``encoded`` that are settled now.
+    matches
+        Matches that are settled in all.
+    """
+    there = ~settled[encoded.record]
+    place = np.cumsum(there) - 1
+    kept = there[pilot.left] & there[pilot.right]
+    left, right = place[pilot.left[kept]], place[pilot.right[kept]]
+    return Pilot(left, right, pilot.weight[kept], pilot.times, matches)
 
 
 def reach_score(counts: NDArray[np.int64], wanted: float) -> float:

@@ -65,12 +65,14 @@ class Found:
 
 @dataclass(frozen=True)
 class Easy:
-    """The matches that are all but identical.
+    """The matches that are all but identical, and those that differ somewhat.
 
     Attributes
     ----------
     blocking
-        The keys by which they were found.
+        The keys by which the former were found.
+    middle
+        The keys by which the latter were found, among the records that these left; None if they were not sought.
     found
         All pairs that those keys found.
     settled
@@ -81,6 +83,7 @@ class Easy:
     """
 
     blocking: Blocking
+    middle: Blocking | None
     found: Found
     settled: NDArray[np.bool_]
     matches: NDArray[np.float64]
@@ -250,7 +253,7 @@ def load_found(path: Path) -> Found:
     return Found(**_load(path, Found))
 
 
-_NESTED: dict[str, type] = {"blocking": Blocking, "pilot": Pilot, "easy": Easy, "found": Found}
+_NESTED: dict[str, type] = {"blocking": Blocking, "middle": Blocking, "pilot": Pilot, "easy": Easy, "found": Found}
 
 
 def _save(content: Plan | Found, path: Path) -> None:

@@ -7,6 +7,7 @@ pairs give u, the chance of each level among unlike pairs, by filter and stratum
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,9 @@ from linkage.hub.block import BUDGET, RECALL, choose_keys, watched
 from linkage.hub.encoded import Encoded, restrict
 from linkage.hub.kernels import MISSING, count_distances, pair_distances
 from linkage.hub.levels import cut_levels, fall_on, weight_of, weights_by_level
-from linkage.hub.pilot import reach_score, survey_scores, take_pilot
+from linkage.hub.pilot import reach_score, survey_scores, take_pilot, without_settled
 from linkage.hub.plan import MOST_COUNTED, Easy, Plan, row_spans
-from linkage.hub.search import find_easy
+from linkage.hub.search import find_easy, find_middling
 
 __all__ = ["MOST", "candidates_wanted", "plan_comparison"]
 
@@ -29,7 +30,7 @@ MOST = 20_000_000
 
 _SAMPLE = 6_000_000  # unlike pairs that are enough for the deepest cut
 _REPEATS = 6.0  # repeats: twice the pairs a record that may be among the nearest where any pair may match
-_MIXED = 4  # words of a filter by which identical ones are known
+_MIXED = 1  # words of a filter by which identical ones are known
 _ALIKE, _OWN_ALIKE = 8, 32  # rows of an identical mass among those that stand for unlike ones, and in the own sample
 _RUN, _RUNS = 512, 512  # rows one after the other whose partners are, too; such runs that are counted at once
 _FEWEST_OWN = 200  # the same where there are so many records that each further one is dear
@@ -81,12 +82,16 @@ def plan_comparison(
         further = {"easy": None, "blocking": None, "pilot": None, "expected": 1.0, "reason": "within-budget"}
     else:
         easy = find_easy(encoded, level_of, weights, seed=seed, most=most)
-        rest = encoded if easy is None else restrict(encoded, ~easy.settled)[0]
+        rest, rows = (encoded, np.zeros(0, np.int64)) if easy is None else restrict(encoded, ~easy.settled)
         counts = survey_scores(encoded, mains, weights, rng)
         threshold = np.float32(reach_score(counts, wanted / pairs.sum()))
-        further = _beyond(rest, easy, level_of, unlike_counts, histogram, counts, rng, recall=recall, budget=budget)
+        left = _Left(rest, rows, easy)
+        further = _beyond(
+            left, level_of, unlike_counts, histogram, counts, rng, recall=recall, budget=budget, seed=seed, most=most
+        )
+        easy = further["easy"]
         if easy is not None:
-            pairs = _linkable_pairs(rest) + easy.matches
+            pairs = _linkable_pairs(encoded, ~easy.settled) + easy.matches
         if easy is not None or further["blocking"] is not None:
             unlike = _unlike_pairs(encoded, own, easy, seed)
     return Plan(
@@ -104,17 +109,26 @@ def plan_comparison(
     )
 
 
-def _linkable_pairs(encoded: Encoded) -> NDArray[np.float64]:
-    """Count the pairs that may be linked, by pair of sources."""
-    sizes = np.bincount(encoded.source, minlength=len(encoded.sources)).astype(float)
+def _linkable_pairs(encoded: Encoded, among: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+    """Count the pairs that may be linked, by pair of sources; of some records, if told which."""
+    source = encoded.source if among is None else encoded.source[among]
+    sizes = np.bincount(source, minlength=len(encoded.sources)).astype(float)
     within = np.where(encoded.deduplicated, 0, sizes * (sizes - 1) / 2)
     counts: NDArray[np.float64] = np.triu(np.outer(sizes, sizes), 1) + np.diag(within)
     return counts
 
 
+@dataclass(frozen=True)
+class _Left:
+    """The records that the easy matches leave, which of all rows they are, and those matches."""
+
+    rest: Encoded
+    rows: NDArray[np.int64]
+    easy: Easy | None
+
+
 def _beyond(
-    rest: Encoded,
-    easy: Easy | None,
+    left: _Left,
     level_of: NDArray[np.uint8],
     unlike_counts: NDArray[np.float64],
     histogram: NDArray[np.int64],
@@ -123,26 +137,32 @@ def _beyond(
     *,
     recall: float,
     budget: float,
+    seed: int,
+    most: int,
 ) -> dict[str, Any]:
     """Decide how to compare what the easy matches leave: with keys, or all pairs of it.
 
     Parameters
     ----------
-    rest
-        The records that are not settled.
     counts
         Pairs by score.
     """
-    pairs = float(_linkable_pairs(rest).sum())
-    if easy is not None and pairs <= _FEW * budget:
+    rest, easy = left.rest, left.easy
+    if easy is not None and _linkable_pairs(rest).sum() <= _FEW * budget:
         return {"easy": easy, "blocking": None, "pilot": None, "expected": 1.0, "reason": "beyond-budget"}
     weights, weight = weight_of(level_of, unlike_counts), weights_by_level(unlike_counts)
     settled = 0.0 if easy is None else float(easy.matches.sum())
     mains, place = _places_among_identical(rest)
     mains = mains[place < _ALIKE]
+    # Before further matches are settled: where few matches are left, they are hard to tell from the best of chance.
     pilot = take_pilot(rest, mains, level_of, weight, weights, rng, counts, settled)
-    seed = int(rng.integers(2**62))
-    blocking, expected, reason = choose_keys(rest, pilot, histogram, pairs, recall=recall, budget=budget, seed=seed)
+    if easy is not None and _linkable_pairs(rest).sum() > budget:
+        easy, more = find_middling(rest, easy, level_of, weights, left.rows, seed=seed, most=most)
+        pilot = without_settled(pilot, rest, more, float(easy.matches.sum()))
+        rest = restrict(rest, ~more)[0]
+    pairs = float(_linkable_pairs(rest).sum())
+    drawn = int(rng.integers(2**62))
+    blocking, expected, reason = choose_keys(rest, pilot, histogram, pairs, recall=recall, budget=budget, seed=drawn)
     return {"easy": easy, "blocking": blocking, "pilot": pilot, "expected": expected, "reason": reason}
 
 

@@ -1,12 +1,14 @@
 """One search for pairs that share a key, from encodings to findings; and the easy matches, which are found first.
 
 Most matches are all but identical: a few keys find them. A record that is found to have one such partner, and no other
-near one, is *settled*: it need not be compared further. The many keys that the hard matches take are then looked for
-among the other records alone, whose pairs are far fewer.
+near one, is *settled*: it need not be compared further. Among the records that these leave, some more keys find and
+settle the matches that differ somewhat. The many keys that the hard matches take are then looked for among the other
+records alone, whose pairs are far fewer.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from numba import get_num_threads
 from numpy.typing import NDArray
 
 from linkage.errors import LinkError
-from linkage.hub.block import WATCHED, Blocking, easy_keys, watched
+from linkage.hub.block import WATCHED, Blocking, easy_keys, middle_keys, watched
 from linkage.hub.collisions import collide
 from linkage.hub.encoded import Encoded
 from linkage.hub.kernels import MISSING, pair_distances
@@ -22,10 +24,13 @@ from linkage.hub.levels import LEVELS
 from linkage.hub.locality import Rows
 from linkage.hub.plan import Easy, Found
 
-__all__ = ["find_easy", "join_threads", "refuse_masses", "search_keys"]
+__all__ = ["find_easy", "find_middling", "join_threads", "refuse_masses", "search_keys"]
 
 _ROOM = 1.0  # pairs a row for which there is room at first
-_NEAREST = 0.2  # share of the bits in which the two records of an easy match differ at most
+_NEAREST, _MIDDLING = (
+    0.2,
+    0.3,
+)  # share of the bits in which the records of an easy and of a middling match differ at most
 _FALSE = 0.02  # share of pairs at that distance that may be false, judged by pairs within sources
 
 
@@ -106,14 +111,56 @@ def find_easy(
     watch = watched(len(encoded.source), seed)
     keys = len(blocking.line)
     found = search_keys(encoded, blocking, level_of, weights, -1.0, 0, keys, watch=watch, most=most)
-    settled, matches = _settle(encoded, found)
-    return Easy(blocking, found, settled, matches) if matches.any() else None
+    settled, matches = _settle(encoded, found, _NEAREST)
+    return Easy(blocking, None, found, settled, matches) if matches.any() else None
 
 
-def _settle(encoded: Encoded, found: Found) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+def find_middling(
+    rest: Encoded,
+    easy: Easy,
+    level_of: NDArray[np.uint8],
+    weights: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    *,
+    seed: int,
+    most: int,
+) -> tuple[Easy, NDArray[np.bool_]]:
+    """Add the matches that differ somewhat, among the records that the easy ones leave.
+
+    Parameters
+    ----------
+    rest, rows
+        The records that are left, and which rows of all they are.
+
+    Returns
+    -------
+    Easy
+        With what was added.
+    settled : bool (records,): which of the records that were left are settled now.
+    """
+    blocking = middle_keys(rest, seed + 1)
+    watch = watched(len(easy.settled), seed)[~easy.settled]
+    keys = len(blocking.line)
+    found = search_keys(rest, blocking, level_of, weights, -1.0, 0, keys, watch=watch, most=most)
+    more, matches = _settle(rest, found, _MIDDLING)
+    settled = easy.settled.copy()
+    settled[~easy.settled] = more
+    found = replace(found, left=rows[found.left].astype(np.int32), right=rows[found.right].astype(np.int32))
+    both = replace(easy.found, last=easy.found.last + keys, **_joined(easy.found, found))
+    return Easy(easy.blocking, blocking, both, settled, easy.matches + matches), more
+
+
+def _joined(one: Found, other: Found) -> dict[str, Any]:
+    """Return what two findings hold together, but for counts by row."""
+    names = ("left", "right", "levels", "strata", "parted", "skipped", "scored")
+    return {name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in names}
+
+
+def _settle(encoded: Encoded, found: Found, furthest: float) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Say which records have one near partner in each other source, and how many pairs these are.
 
-    Where a record or its partner has a second one that is near at all, neither is settled.
+    Where a record or its partner has a second one that is near at all, neither is settled; nor where they differ in a
+    greater share of their bits than ``furthest``.
     """
     records, number = len(encoded.source), len(encoded.sources)
     left, right = found.left.astype(np.int64), found.right.astype(np.int64)
@@ -127,7 +174,7 @@ def _settle(encoded: Encoded, found: Found) -> tuple[NDArray[np.bool_], NDArray[
     single = np.bincount(slots, minlength=records * number)[slots] == 1
     alone = single[: len(a)] & single[len(a) :]
     a, b, apart = a[alone], b[alone], apart[alone]
-    good = (encoded.source[a] != encoded.source[b]) & (apart <= _nearest(encoded, apart, a, b))
+    good = (encoded.source[a] != encoded.source[b]) & (apart <= _nearest(encoded, apart, a, b, furthest))
     settled = np.bincount(np.append(a[good], b[good]), minlength=records) == number - 1
     sure = good & settled[a] & settled[b]
     matches = np.zeros((number, number))
@@ -135,7 +182,9 @@ def _settle(encoded: Encoded, found: Found) -> tuple[NDArray[np.bool_], NDArray[
     return settled, np.triu(matches + matches.T, 1)
 
 
-def _nearest(encoded: Encoded, apart: NDArray[np.float64], a: NDArray[np.int64], b: NDArray[np.int64]) -> float:
+def _nearest(
+    encoded: Encoded, apart: NDArray[np.float64], a: NDArray[np.int64], b: NDArray[np.int64], furthest: float
+) -> float:
     """Return the distance up to which pairs are next to surely matches; negative if there is none.
 
     Pairs of one source are none: those at a distance say how many of the others at that distance are false.
@@ -145,5 +194,5 @@ def _nearest(encoded: Encoded, apart: NDArray[np.float64], a: NDArray[np.int64],
     order = np.argsort(apart)
     linkable = (encoded.source[a] != encoded.source[b])[order]
     false = (np.cumsum(~linkable) + 1) / WATCHED**2 * across / within
-    good = np.flatnonzero((false <= _FALSE * np.cumsum(linkable)) & (apart[order] <= _NEAREST))
+    good = np.flatnonzero((false <= _FALSE * np.cumsum(linkable)) & (apart[order] <= furthest))
     return float(apart[order[good[-1]]]) if len(good) else -1.0

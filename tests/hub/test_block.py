@@ -243,3 +243,21 @@ def test_the_pilot_tells_likely_matches_from_the_best_of_chance() -> None:
     weight = pilot._likely(first[order], second[order])
     assert abs(weight.sum() - matched.sum()) < 20
     assert weight[~matched[order]].sum() < 10
+
+
+def test_matches_of_middling_difficulty_are_settled_too_and_the_promise_holds() -> None:
+    share = np.random.default_rng(9).choice([0.0, 0.22, 0.3], 3_000, p=[0.3, 0.5, 0.2])
+    encoded = two_sources(3_000, 3_000, share=share)
+    plan = plan_comparison(encoded, budget=8e5, recall=0.97)
+    assert plan.easy is not None and plan.easy.middle is not None and plan.blocking is not None
+    settled = plan.easy.settled
+    assert settled[:3_000][share == 0.22].mean() > 0.5, "none of these is all but identical"
+    assert (settled[:3_000] == settled[6_000:9_000]).mean() > 0.995 and settled[3_000:6_000].mean() < 0.02
+    assert plan.easy.matches.sum() == settled.sum() / 2
+    assert (
+        plan.easy.found.last == len(plan.easy.blocking.line) + len(plan.easy.middle.line) == len(plan.easy.found.scored)
+    )
+    candidates = compare(encoded, budget=8e5, recall=0.97)
+    matches = candidates.left + 6_000 == candidates.right
+    assert matches[candidates.left < 3_000].sum() / 3_000 >= 0.96
+    assert abs((1 / candidates.reach[matches]).sum() - 3_000) < 60
