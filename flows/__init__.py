@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import os
 
-# Before Prefect is imported anywhere. The server heeds one and the client the other.
-os.environ.setdefault("DO_NOT_TRACK", "1")
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-# A fresh embedded database takes up to half a minute on a small machine; the default of 20 s is too short.
-os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-# A disk that stalls for some seconds, as shared and virtual ones do, must not end a month's run half-way.
-os.environ.setdefault("PREFECT_SERVER_DATABASE_TIMEOUT", "60")
-os.environ.setdefault("PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT", "60")
-os.environ.setdefault("PREFECT_API_REQUEST_TIMEOUT", "180")
+__all__ = ["PREFECT"]
+
+PREFECT = {
+    # The server heeds one and the client the other.
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # A fresh embedded database takes up to half a minute on a small machine; the default of 20 s is too short.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    # A disk that stalls for some seconds, as shared and virtual ones do, must not end a month's run half-way.
+    "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+    "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
+    "PREFECT_API_REQUEST_TIMEOUT": "180",
+}
+"""What Prefect goes by unless the environment says otherwise."""
+
+# Before Prefect is imported anywhere.
+for _name, _value in PREFECT.items():
+    os.environ.setdefault(_name, _value)

@@ -25,6 +25,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from flows import PREFECT
 from linkage.cli.console import missing_package, say, working
 from linkage.contract import schemas_folder
 from linkage.errors import ContractError, LinkageError
@@ -83,15 +84,10 @@ def _prepare_engine(home: Path) -> None:
     for name in [name for name in os.environ if name.startswith("PREFECT_")]:
         del os.environ[name]
     os.environ |= {
-        "DO_NOT_TRACK": "1",
-        "PREFECT_API_REQUEST_TIMEOUT": "180",
+        **PREFECT,
         "PREFECT_HOME": str(home),
         "PREFECT_LOGGING_LEVEL": "WARNING",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
-        "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
         "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     }
 
 

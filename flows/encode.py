@@ -17,7 +17,7 @@ from prefect.artifacts import create_table_artifact
 from flows.engine import ONCE, QUIET, RETRIED, redacted, run_main, site_settings
 from linkage.exchange.site import current_day, open_steward, require_month, source_contract
 from linkage.steward.profile import check
-from linkage.steward.submit import submit
+from linkage.steward.site import submit_site
 
 __all__ = ["encode"]
 
@@ -36,20 +36,7 @@ def check_extract(extract: str, source: str, settings: str | None) -> dict[str, 
 def seal(extract: str, source: str, month: str, settings: str | None) -> dict[str, Any]:
     """Seal the batch; return where it is and what its manifest says."""
     site = open_steward(site_settings(settings), source)
-    sent = submit(
-        Path(extract),
-        schema=site.schema,
-        agreement=site.agreement,
-        spec=site.spec,
-        linkage_key=site.linkage_key,
-        party=site.party,
-        hub=site.hub,
-        analysis=site.analysis,
-        outbox=site.outbox,
-        month=month,
-        today=current_day(),
-        decoys=site.decoys,
-    )
+    sent = submit_site(site, Path(extract), month=month, today=current_day())
     counts = {name: getattr(sent.manifest, name) for name in ("records", "rows", "events")}
     return {"batch": str(sent.path), "digest": sent.digest, **counts}
 

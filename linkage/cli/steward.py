@@ -94,26 +94,12 @@ def submit(
     json
         Write JSON to stdout instead of words.
     """
-    from linkage.steward.submit import submit as run
+    from linkage.steward.site import submit_site
 
     month = require_month(month)
     site = open_steward(open_settings(settings), source)
     with working("checking, encoding and sealing"):
-        sent = run(
-            extract,
-            schema=site.schema,
-            agreement=site.agreement,
-            spec=site.spec,
-            linkage_key=site.linkage_key,
-            party=site.party,
-            hub=site.hub,
-            analysis=site.analysis,
-            outbox=site.outbox,
-            month=month,
-            today=current_day(),
-            test_persons=test_persons,
-            decoys=site.decoys,
-        )
+        sent = submit_site(site, extract, month=month, today=current_day(), test_persons=test_persons)
     if json:
         print_json(sent.to_json())
         return

@@ -97,9 +97,20 @@ def require_month(month: str | None) -> str:
         return f"{current_day():%Y-%m}"
     if not _MONTH.fullmatch(month):
         raise ContractError("the month is not written YYYY-MM", reason="bad-month")
-    if month > f"{current_day():%Y-%m}":
-        raise ContractError("the reporting month lies in the future", reason="future-month")
+    refuse_future(month, current_day())
     return month
+
+
+def refuse_future(month: str, today: dt.date) -> None:
+    """Refuse a reporting month after that of a day.
+
+    Raises
+    ------
+    ContractError
+        ``future-month``.
+    """
+    if month > f"{today:%Y-%m}":
+        raise ContractError("the reporting month lies in the future", reason="future-month")
 
 
 def open_steward(settings: Settings, source: str) -> StewardSite:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,6 @@ _LEAST = 30  # unlike pairs beyond which their tail is extrapolated
 _FEWER = 10  # the same where they are free of people under two numbers
 _POOL = 30.0  # pairs by which a source pair's height leans on that of all
 _RAREST = 1e-3  # unlike pairs a level is thought to hold at least
-_SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 _REPEAT = 0.98  # probability from which two records of one source are taken for one person
 
 
@@ -93,7 +91,13 @@ class _Tail:
         chance : share of unlike pairs at each level from 0 on
         """
         so_far = np.cumsum(self.count)
-        last = self._end_of_ties(min(int(np.searchsorted(so_far, share * compared)), len(so_far) - 1), 20 * least)
+        last = min(int(np.searchsorted(so_far, share * compared)), len(so_far) - 1)
+        # Sums that tie at the cut stay together: below it, or above it where too few come before them.
+        before = int(np.searchsorted(-self.total, -self.total[last], side="left"))
+        if before and so_far[before - 1] >= 20 * least:
+            last = before - 1
+        else:
+            last = int(np.searchsorted(-self.total, -self.total[last], side="right")) - 1
         base = float(self.total[last])
         beyond, count = self.total[: last + 1] - base, so_far[: last + 1]
         whole = float(count[-1])
@@ -117,11 +121,6 @@ class _Tail:
         # Where weights tie, a level may hold no unlike pair: next to nothing keeps its weight finite.
         chance = np.maximum(np.concatenate([above[:-1] - above[1:], above[-1:]]), above[0] * 1e-15)
         return base, edges, np.concatenate([[max(1 - chance.sum(), 1e-9)], chance])
-
-    def _end_of_ties(self, last: int, enough: float) -> int:
-        """Cut where the sum changes: before the sums that tie at the cut, or after them where too few come before."""
-        before, after = (int(np.searchsorted(-self.total, -self.total[last], side=side)) for side in _SIDES)
-        return before - 1 if before and float(self.count[:before].sum()) >= enough else after - 1
 
 
 def find_repeats(candidates: Candidates, levels: NDArray[np.uint8], m: Floats, u: Floats) -> NDArray[np.int64]:

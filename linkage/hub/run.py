@@ -28,7 +28,7 @@ from typing import Any
 from linkage import __version__
 from linkage.contract.agreement import Agreement
 from linkage.contract.spec import LinkageSpec
-from linkage.errors import ContractError, LinkError, NotPermittedError, SealError
+from linkage.errors import LinkError, NotPermittedError, SealError
 from linkage.exchange import (
     BatchManifest,
     Party,
@@ -41,6 +41,7 @@ from linkage.exchange import (
     verify_batch,
 )
 from linkage.exchange.canonical import dump
+from linkage.exchange.site import refuse_future
 from linkage.hub.caution import link_warnings, month_warnings
 from linkage.hub.compare import Candidates
 from linkage.hub.encoded import Encoded
@@ -142,8 +143,7 @@ def run(
     SealError
         A batch in the state folder is damaged or not the one taken in, or the ledger is broken.
     """
-    if month > f"{today:%Y-%m}":
-        raise ContractError("the reporting month lies in the future", reason="future-month")
+    refuse_future(month, today)
     folder = StateFolder(Path(state))
     with folder.locked():
         folder.sweep()
@@ -244,7 +244,7 @@ def _write(
 
 
 def _write_ties(folder: Path, linked: Linked, sources: list[str]) -> None:
-    """Write a list for each agency's follow-up: its own pseudonyms, numbers of ties, a coarse band, never a score."""
+    """Write a list for each agency's follow-up: its own pseudonyms, names of ties, a coarse band, never a score."""
     ties = near_ties(linked.persons, linked.left, linked.right, linked.probability)
     for source, own in ties_by_source(ties, sources, folder.name).items():
         with atomic_write(folder / TIES.format(source), private=True) as temporary:

@@ -26,6 +26,7 @@ from linkage.exchange import (
     seal_batch,
 )
 from linkage.exchange.batch import SMALLEST_BATCH
+from linkage.exchange.site import refuse_future
 from linkage.steward.decoys import decoy_facts, decoy_key, decoy_pseudonyms, draw_decoys, number_of_decoys
 from linkage.steward.edges import ANY, require_few_edges, visible_edges
 from linkage.steward.encode import encode
@@ -148,8 +149,7 @@ def submit(
         than persons. Nothing is written.
     """
     _require_allowed(schema, agreement, spec, linkage_key, today)
-    if month > f"{today:%Y-%m}":
-        raise ContractError("the reporting month lies in the future", reason="future-month")
+    refuse_future(month, today)
     checked = find_failures(read_extract(extract, schema), schema, today=today)
     require_tolerance(checked, schema)
     tiered = add_tiers(checked.good, schema, agreement, today=today)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from linkage.lab.attacks import circumstances, equality, graph, keyless, profile
 from linkage.lab.attacks.known import known_pairs
@@ -53,13 +53,18 @@ def _on(run: Try, kind: Literal["clk", "fields"]) -> Try:
     return lambda scene: run(scene.unprotected(kind))
 
 
+def _beside_clk(title: str, run: Try, **more: Any) -> Attack:
+    return Attack(title, run, _on(run, "clk"), _CLK, **more)
+
+
+def _beside_fields(title: str, run: Try) -> Attack:
+    return Attack(title, run, _on(run, "fields"), _FIELDS)
+
+
 def _knowing(pairs: int) -> Attack:
-    run = known_pairs(pairs)
-    return Attack(
+    return _beside_clk(
         f"knows for {pairs} people which encoding is theirs, and learns from it who the others are",
-        run,
-        _on(run, "clk"),
-        _CLK,
+        known_pairs(pairs),
         least=0.5,
         assumes=f"{pairs} known pairs",
         least_common=2 * pairs,
@@ -67,43 +72,31 @@ def _knowing(pairs: int) -> Attack:
 
 
 ATTACKS: dict[str, Attack] = {
-    "popcount": Attack(
+    "popcount": _beside_fields(
         "compares how full each filter is, and which fields are marked as filled",
         profile.popcount,
-        _on(profile.popcount, "fields"),
-        _FIELDS,
     ),
-    "profile": Attack(
+    "profile": _beside_clk(
         "compares how similar each record is to all others",
         profile.profile,
-        _on(profile.profile, "clk"),
-        _CLK,
     ),
-    "graph": Attack(
+    "graph": _beside_clk(
         "lays the web of similarities among the people it knows over the web among the encodings",
         graph.graph,
-        _on(graph.graph, "clk"),
-        _CLK,
         least=0.5,
     ),
-    "graph_spectral": Attack(
+    "graph_spectral": _beside_clk(
         "the same from the web alone, without looking at single records",
         graph.spectral,
-        _on(graph.spectral, "clk"),
-        _CLK,
         least=0.5,
     ),
-    "frequency": Attack(
+    "frequency": _beside_fields(
         "pairs filters that occur often with values that occur often",
         equality.frequency,
-        _on(equality.frequency, "fields"),
-        _FIELDS,
     ),
-    "equality": Attack(
+    "equality": _beside_fields(
         "follows who shares the very same filter with whom",
         equality.equality,
-        _on(equality.equality, "fields"),
-        _FIELDS,
     ),
     "known_10": _knowing(10),
     "known_50": _knowing(50),
@@ -139,43 +132,33 @@ ATTACKS: dict[str, Attack] = {
         least=0.9,
         assumes="two encodings",
     ),
-    "bridged_epochs": Attack(
+    "bridged_epochs": _beside_clk(
         "holds the encodings of four epochs together, as after three rotations with a bridge",
         circumstances.bridged_epochs,
-        _on(circumstances.bridged_epochs, "clk"),
-        _CLK,
         least=0.5,
         assumes="four bridged epochs",
     ),
-    "twelve_months": Attack(
+    "twelve_months": _beside_clk(
         "knows in which of twelve months each person came first, and sees when each encoding did",
         circumstances.twelve_months,
-        _on(circumstances.twelve_months, "clk"),
-        _CLK,
         least=0.5,
         assumes="the month of each person's first record",
     ),
-    "union": Attack(
+    "union": _beside_clk(
         "looks at the encodings of all sources at once",
         circumstances.union,
-        _on(circumstances.union, "clk"),
-        _CLK,
         least=0.3,
         needs_elsewhere=True,
     ),
-    "noisy_list": Attack(
+    "noisy_list": _beside_clk(
         "has a list of the same people as another source wrote them down",
         circumstances.noisy_list,
-        _on(circumstances.noisy_list, "clk"),
-        _CLK,
         least=0.02,
         needs_elsewhere=True,
     ),
-    "membership": Attack(
+    "membership": _beside_clk(
         "asks whether a person is on a list, by sending that person's record as an agency and looking at the hub",
         keyless.membership,
-        _on(keyless.membership, "clk"),
-        _CLK,
         least=0.9,
         assumes="an agency and the hub together",
     ),
