@@ -1,10 +1,6 @@
 """The receipt: the hub's signed word to an agency on what became of its batch.
 
-::
-
-    linkage-receipt/2
-    {"batch_digest":...}      canonical JSON
-    <signature>               base64, Ed25519 and ML-DSA-65, over the first line and the second without its line end
+A signed document (:mod:`linkage.exchange.documents`) of the kind ``receipt``.
 
 A receipt says nothing about links: what the hub found in a batch never flows back to an agency. It says how long the
 hub's ledger was and what stood last in it, so that whoever keeps the receipt can tell when the ledger was shortened or
@@ -20,20 +16,17 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from linkage.contract.vocabulary import Name
-from linkage.exchange.canonical import dump, encode_bytes, load
-from linkage.exchange.files import atomic_write
+from linkage.exchange.documents import Document, read_document, write_document
 from linkage.exchange.keys import Party, PublicParty
 from linkage.exchange.ledger import Anchor
 from linkage.exchange.manifest import HEX32, Strict
 from linkage.exchange.reasons import refuse
-from linkage.exchange.signatures import load_signature
 
 __all__ = ["Receipt", "inspect_receipt", "read_receipt", "write_receipt"]
 
-_FIRST_LINES = {1: b"linkage-receipt/1\n", 2: b"linkage-receipt/2\n"}
+_KIND = "receipt"
 _NEWEST = 2
 _LARGEST = 8 * 1024
-_PURPOSE = "receipt"
 
 
 class Receipt(Strict):
@@ -121,10 +114,7 @@ def write_receipt(
         },
         _NEWEST,
     )
-    body = dump(receipt.model_dump())
-    signature = sender.sign(_PURPOSE, _FIRST_LINES[_NEWEST] + body)
-    with atomic_write(Path(path)) as temporary:
-        temporary.write_bytes(_FIRST_LINES[_NEWEST] + body + b"\n" + encode_bytes(signature).encode() + b"\n")
+    write_document(path, _KIND, _NEWEST, receipt.model_dump(), sender)
     return receipt
 
 
@@ -140,24 +130,9 @@ def _validated(content: dict[str, Any], version: int) -> Receipt:
     return receipt
 
 
-def _parse(path: Path) -> tuple[bytes, Receipt, bytes]:
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(_LARGEST + 1)
-    except OSError:
-        raise refuse("unreadable") from None
-    version = next((number for number, line in _FIRST_LINES.items() if data.startswith(line)), None)
-    if version is None:
-        raise refuse("bad-version")
-    first_line = _FIRST_LINES[version]
-    lines = data[len(first_line) :].split(b"\n")
-    if len(data) > _LARGEST or len(lines) != 3 or lines[2]:
-        raise refuse("malformed")
-    try:
-        content, signature = load(lines[0]), load_signature(lines[1].decode("ascii"))
-    except ValueError:
-        raise refuse("malformed") from None
-    return first_line + lines[0], _validated(content, version), signature
+def _parse(path: Path) -> tuple[Document, Receipt]:
+    document = read_document(path, _KIND, (1, _NEWEST), largest=_LARGEST)
+    return document, _validated(document.content, document.version)
 
 
 def inspect_receipt(path: Path) -> Receipt:
@@ -173,9 +148,8 @@ def read_receipt(path: Path, sender: PublicParty) -> Receipt:
     SealError
         ``unreadable``, ``bad-version``, ``malformed``, ``untrusted-sender`` or ``bad-signature``.
     """
-    message, receipt, signature = _parse(path)
+    document, receipt = _parse(path)
     if receipt.sender != sender.key_id:
         raise refuse("untrusted-sender")
-    if not sender.has_signed(signature, _PURPOSE, message):
-        raise refuse("bad-signature")
+    document.verify(sender)
     return receipt
