@@ -40,12 +40,12 @@ from linkage.exchange.keyfile import (
 from linkage.exchange.parties import (
     Party,
     PublicParty,
-    Secret,
     create_party,
     load_party,
     load_public,
     renew_party,
 )
+from linkage.exchange.secret import Secret
 
 __all__ = [
     "LinkageKey",

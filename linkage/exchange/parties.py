@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey, MLDSA65PublicKey
@@ -41,18 +41,12 @@ from linkage.exchange.keyfile import (
     read_key_file,
     write_key_file,
 )
+from linkage.exchange.secret import Secret
 
-__all__ = ["Party", "PublicParty", "Secret", "create_party", "load_party", "load_public", "renew_party"]
+__all__ = ["Party", "PublicParty", "create_party", "load_party", "load_public", "renew_party"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _HPKE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
-
-
-class Secret:
-    """What holds a secret shows none and is never pickled."""
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("keys are not pickled: name the key file instead")
 
 
 @dataclass(frozen=True)

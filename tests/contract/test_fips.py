@@ -77,10 +77,21 @@ KNOWN = {
     "hashes": {"SHA256"},
     "hmac": {"HMAC"},
     "kdf.hkdf": {"HKDF"},
-    "hpke": {"AEAD", "KDF", "KEM", "MLKEM768X25519PrivateKey", "MLKEM768X25519PublicKey", "Suite"},
+    "hpke": {
+        "AEAD",
+        "KDF",
+        "KEM",
+        "MLKEM768X25519PrivateKey",
+        "MLKEM768X25519PublicKey",
+        "MLKEM1024P384PrivateKey",
+        "MLKEM1024P384PublicKey",
+        "Suite",
+    },
+    "serialization": {"Encoding", "PublicFormat"},
+    "asymmetric.ec": {"SECP384R1", "EllipticCurvePublicKey", "derive_private_key"},
     "asymmetric.ed25519": {"Ed25519PrivateKey", "Ed25519PublicKey"},
     "asymmetric.mldsa": {"MLDSA65PrivateKey", "MLDSA65PublicKey"},
-    "asymmetric.mlkem": {"MLKEM768PrivateKey", "MLKEM768PublicKey"},
+    "asymmetric.mlkem": {"MLKEM768PrivateKey", "MLKEM768PublicKey", "MLKEM1024PrivateKey", "MLKEM1024PublicKey"},
     "asymmetric.x25519": {"X25519PrivateKey", "X25519PublicKey"},
 }
 
