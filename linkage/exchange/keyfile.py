@@ -23,9 +23,13 @@ from linkage.errors import NO_SUCH_FILE, KeyFileError
 from linkage.exchange.canonical import CanonicalError, dump, load
 
 __all__ = [
+    "EPOCH_NAME",
     "KIND_LINKAGE",
+    "KIND_OPENING",
     "KIND_PARTY",
     "KIND_PUBLIC",
+    "PARTY_NAME",
+    "PROJECT_NAME",
     "load_name",
     "make_private_folder",
     "malformed_key",
@@ -37,18 +41,24 @@ __all__ = [
 KIND_LINKAGE = "linkage"
 KIND_PARTY = "party"
 KIND_PUBLIC = "party-public"
+KIND_OPENING = "opening"
+
+PROJECT_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+EPOCH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
+PARTY_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
 _FIRST_LINE = re.compile(rb"linkage-key/([12])\n")
-_LARGEST = 16 * 1024
+_LARGEST = 64 * 1024
 _PRIVATE = frozenset({"kind", "name", "key_id", "signing", "mlkem768", "x25519", "pseudonym"})
 _FIELDS: dict[tuple[int, str], frozenset[str]] = {
     (1, KIND_LINKAGE): frozenset({"kind", "project", "epoch", "secret", "check"}),
+    (1, KIND_OPENING): frozenset({"kind", "key_id", "project", "epoch", "mlkem1024", "p384", "threshold", "holders"}),
     (1, KIND_PARTY): _PRIVATE,
     (1, KIND_PUBLIC): _PRIVATE - {"pseudonym"},
     (2, KIND_PARTY): _PRIVATE | {"mldsa65"},
     (2, KIND_PUBLIC): _PRIVATE - {"pseudonym"} | {"mldsa65"},
 }
-_NEWEST = {KIND_LINKAGE: 1, KIND_PARTY: 2, KIND_PUBLIC: 2}
+_NEWEST = {KIND_LINKAGE: 1, KIND_OPENING: 1, KIND_PARTY: 2, KIND_PUBLIC: 2}
 _SECRET_KINDS = frozenset({KIND_LINKAGE, KIND_PARTY})
 
 

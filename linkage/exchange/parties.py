@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from linkage.exchange.canonical import encode_bytes, load_bytes, pack
 from linkage.exchange.keyfile import (
     KIND_PARTY,
     KIND_PUBLIC,
+    PARTY_NAME,
     load_name,
     make_private_folder,
     malformed_key,
@@ -45,7 +45,6 @@ from linkage.exchange.secret import Secret
 
 __all__ = ["Party", "PublicParty", "create_party", "load_party", "load_public", "renew_party"]
 
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _HPKE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 
@@ -208,7 +207,7 @@ def create_party(folder: Path, name: str) -> tuple[Path, Path]:
     KeyFileError
         If one of the files exists, or the name is not one.
     """
-    if not _NAME.fullmatch(name):
+    if not PARTY_NAME.fullmatch(name):
         raise KeyFileError(
             "not a name for a party",
             reason="bad-name",
@@ -316,7 +315,7 @@ def load_party(path: Path, *, archived: bool = False) -> Party:
     content = read_key_file(path, (KIND_PARTY,), archived=archived)
     try:
         party = Party(
-            load_name(content["name"], _NAME),
+            load_name(content["name"], PARTY_NAME),
             Ed25519PrivateKey.from_private_bytes(load_bytes(content["signing"], 32)),
             MLKEM768PrivateKey.from_seed_bytes(load_bytes(content["mlkem768"], 64)),
             X25519PrivateKey.from_private_bytes(load_bytes(content["x25519"], 32)),
@@ -355,7 +354,7 @@ def load_public(path: Path, *, archived: bool = False) -> PublicParty:
     content = read_key_file(path, (KIND_PUBLIC,), archived=archived)
     try:
         public = PublicParty(
-            load_name(content["name"], _NAME),
+            load_name(content["name"], PARTY_NAME),
             load_bytes(content["signing"], 32),
             load_bytes(content["mlkem768"], 1184),
             load_bytes(content["x25519"], 32),
