@@ -18,7 +18,6 @@ Python cannot wipe memory: secrets stay in a process until it ends. Hold keys in
 from __future__ import annotations
 
 import hmac
-import re
 import secrets
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,7 +29,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from linkage.errors import KeyFileError
 from linkage.exchange.canonical import CanonicalError, encode_bytes, load_bytes, pack
 from linkage.exchange.keyfile import (
+    EPOCH_NAME,
     KIND_LINKAGE,
+    PROJECT_NAME,
     load_name,
     make_private_folder,
     malformed_key,
@@ -57,11 +58,11 @@ __all__ = [
     "load_party",
     "load_public",
     "renew_party",
+    "require_names",
+    "write_linkage_key",
 ]
 
 _SALT = b"linkage key tree v1"
-_PROJECT = re.compile(r"[a-z][a-z0-9_]{0,39}")
-_EPOCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -105,8 +106,46 @@ class LinkageKey(Secret):
         return self._expand("check value", self.project, self.epoch)[:8].hex()
 
 
+def require_names(project: str, epoch: str) -> None:
+    """Refuse what is no name of a project or an epoch.
+
+    Raises
+    ------
+    KeyFileError
+        ``bad-name``.
+    """
+    if not PROJECT_NAME.fullmatch(project) or not EPOCH_NAME.fullmatch(epoch):
+        raise KeyFileError(
+            "the project or epoch is not a name",
+            reason="bad-name",
+            hint="project: lower-case letters, digits, underscores; epoch: letters, digits, dots, hyphens; at most 40",
+        )
+
+
 def create_linkage_key(path: Path, project: str, epoch: str) -> LinkageKey:
-    """Make a new random linkage key and write it to a new private file.
+    """Make a new random linkage key and write it to a new private file: for made-up studies and tests.
+
+    For real data nobody makes it alone: :mod:`linkage.exchange.ceremony`.
+
+    Raises
+    ------
+    KeyFileError
+        As :func:`write_linkage_key`.
+    """
+    return write_linkage_key(path, project, epoch, secrets.token_bytes(32))
+
+
+def write_linkage_key(path: Path, project: str, epoch: str, secret: bytes) -> LinkageKey:
+    """Write a linkage key to a new private file.
+
+    Parameters
+    ----------
+    path
+        The file; one that exists is never overwritten.
+    project, epoch
+        What it is for.
+    secret
+        32 bytes, out of a key ceremony or a backup.
 
     Raises
     ------
@@ -114,13 +153,10 @@ def create_linkage_key(path: Path, project: str, epoch: str) -> LinkageKey:
         If the file exists or cannot be written, or a name is not one.
     """
     path = Path(path)
-    if not _PROJECT.fullmatch(project) or not _EPOCH.fullmatch(epoch):
-        raise KeyFileError(
-            "the project or epoch is not a name",
-            reason="bad-name",
-            hint="project: lower-case letters, digits, underscores; epoch: letters, digits, dots, hyphens; at most 40",
-        )
-    key = LinkageKey(project, epoch, secrets.token_bytes(32))
+    require_names(project, epoch)
+    if len(secret) != 32:
+        raise ValueError("a linkage key has 32 bytes")
+    key = LinkageKey(project, epoch, secret)
     make_private_folder(path.parent)
     write_key_file(
         path,
@@ -145,7 +181,7 @@ def load_linkage_key(path: Path) -> LinkageKey:
     """
     content = read_key_file(path, (KIND_LINKAGE,))
     try:
-        project, epoch = load_name(content["project"], _PROJECT), load_name(content["epoch"], _EPOCH)
+        project, epoch = load_name(content["project"], PROJECT_NAME), load_name(content["epoch"], EPOCH_NAME)
         key = LinkageKey(project, epoch, load_bytes(content["secret"], 32))
     except CanonicalError:
         raise malformed_key(path) from None
