@@ -1,9 +1,11 @@
 """The batch: what one agency sends to the hub for one month, in one sealed file with two compartments.
 
 ``encodings`` is for the hub and ``facts`` for the analysis; neither recipient can open the other's. Both are Parquet,
-uncompressed, so that a size tells no more than the row counts that the manifest states anyway, and sorted by
-pseudonym, so that the order of rows tells nothing. Decoys, agreed test persons among them, are in both and count as
-records and events; only the facts say which they are. Version 1 of the format had no test persons.
+uncompressed and then padded, so that a size tells hardly more than the row counts that the manifest states anyway, and
+sorted by pseudonym, so that the order of rows tells nothing. Decoys, agreed test persons among them, are in both and
+count as records and events; only the facts say which they are. How many events there are stands before the facts, for
+the analysis alone: beside the number of records it would tell how many of those are decoys. Up to version 3 it stood in
+the manifest; version 1 of the format had no test persons.
 
 Leakage
 -------
@@ -19,15 +21,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import polars as pl
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, SerializerFunctionWrapHandler, StringConstraints, ValidationError, model_serializer
 
 from linkage.contract.vocabulary import FACT_SCHEMA, FACT_VALUES, Month, Name
 from linkage.errors import NotPermittedError
-from linkage.exchange.envelope import Compartment, inspect, read_compartments, seal, verify
+from linkage.exchange.envelope import KINDS, Compartment, inspect, read_compartments, seal, verify
 from linkage.exchange.frames import from_parquet, to_parquet
 from linkage.exchange.keys import Party, PublicParty
 from linkage.exchange.manifest import HEX32, Strict
 from linkage.exchange.reasons import refuse
+from linkage.exchange.roles import Holding, take_up
 
 __all__ = [
     "SMALLEST_BATCH",
@@ -51,6 +54,9 @@ TEST_PERSON = r"^[a-z0-9][a-z0-9_-]{0,39}$"
 ENCODINGS, FACTS = "encodings", "facts"
 
 _MOST_ROWS = 1 << 31
+_COUNT_SIZE = 8
+_NEWEST = KINDS["batch"]
+_FIRST_WITH_TEST_PERSONS, _FIRST_WITH_HIDDEN_EVENTS = 2, 4
 _Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 _Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,39}$")]
 _Count = Annotated[int, Field(ge=0, le=_MOST_ROWS)]
@@ -73,8 +79,10 @@ class BatchManifest(Strict):
         The reporting month, ``YYYY-MM``.
     spec_name, spec_digest, rules_version, fingerprint
         How the encodings were made; batches whose fingerprints differ cannot be linked.
-    records, rows, events
-        Distinct pseudonyms and rows (with the variants) of the encodings, rows of the facts. Decoys included.
+    records, rows
+        Distinct pseudonyms and rows (with the variants) of the encodings. Decoys included.
+    events
+        Rows of the facts in a batch of versions 1 to 3; None in a later one, where the analysis alone is told.
     mode, agreement_digest
         Under which agreement it is sent.
     deduplicated
@@ -95,11 +103,19 @@ class BatchManifest(Strict):
     fingerprint: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32,128}$")]
     records: _Count
     rows: _Count
-    events: _Count
+    events: _Count | None = None
     mode: Literal["full", "consent"]
     agreement_digest: _Digest
     deduplicated: bool
     tool_version: _Label
+
+    @model_serializer(mode="wrap")
+    def _as_sealed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write a manifest as it stands in the file: without a field that its version does not have."""
+        content: dict[str, Any] = handler(self)
+        if self.events is None:
+            del content["events"]
+        return content
 
 
 def new_batch_id() -> str:
@@ -128,7 +144,7 @@ def seal_batch(
     path
         The file to write; it appears whole or not at all.
     manifest
-        Its counts must be those of the frames.
+        Its counts must be those of the frames; the events are counted here.
     encodings
         ``pseudonym`` String, ``variant`` UInt8 (0 .. k for each pseudonym), the filters (Binary, one width, no null)
         and for a filter possibly ``<filter>_mask`` (UInt16).
@@ -154,8 +170,8 @@ def seal_batch(
     encodings = _arranged(encodings, list(_encodings_schema(encodings)), ["pseudonym", "variant"])
     facts = _arranged(facts, list(FACT_SCHEMA), list(FACT_SCHEMA))
     _check_encodings(encodings, manifest)
-    _check_facts(facts, manifest, 2)
-    if not facts["pseudonym"].is_in(encodings["pseudonym"].unique().implode()).all():
+    _check_facts(facts, manifest, _NEWEST)
+    if manifest.events is not None or not facts["pseudonym"].is_in(encodings["pseudonym"].unique().implode()).all():
         raise refuse("contents-mismatch")
     seal(
         path,
@@ -163,7 +179,7 @@ def seal_batch(
         manifest.model_dump(),
         [
             Compartment(ENCODINGS, hub, to_parquet(encodings)),
-            Compartment(FACTS, analysis, to_parquet(facts)),
+            Compartment(FACTS, analysis, facts.height.to_bytes(_COUNT_SIZE, "big") + to_parquet(facts)),
         ],
         sender,
     )
@@ -192,6 +208,8 @@ def _manifest(envelope: dict[str, Any]) -> BatchManifest:
         manifest = BatchManifest.model_validate(envelope["header"])
     except ValidationError:
         raise refuse("malformed") from None
+    if ("events" in envelope["header"]) != (envelope["version"] < _FIRST_WITH_HIDDEN_EVENTS):
+        raise refuse("malformed")
     entries = envelope["compartments"]
     if [entry["name"] for entry in entries] != [ENCODINGS, FACTS] or entries[0]["recipient"] == entries[1]["recipient"]:
         raise refuse("malformed")
@@ -236,7 +254,10 @@ def open_encodings(path: Path, hub: Party, sender: PublicParty) -> pl.DataFrame:
     ------
     SealError
         With one of the codes of :data:`linkage.exchange.reasons.REASONS`.
+    NotPermittedError
+        ``two-roles`` if this process has opened facts or holds the linkage key.
     """
+    take_up(Holding.ENCODINGS)
     envelope, (content,) = read_compartments(path, (ENCODINGS,), hub, sender, "batch")
     manifest = _manifest(envelope)
     frame = from_parquet(content, manifest.rows)
@@ -257,12 +278,24 @@ def open_facts(path: Path, analysis: Party, sender: PublicParty) -> pl.DataFrame
     ------
     SealError
         With one of the codes of :data:`linkage.exchange.reasons.REASONS`.
+    NotPermittedError
+        ``two-roles`` if this process has opened encodings or holds the linkage key.
     """
+    take_up(Holding.FACTS)
     envelope, (content,) = read_compartments(path, (FACTS,), analysis, sender, "batch")
     manifest = _manifest(envelope)
-    frame = from_parquet(content, manifest.events)
+    events, content = _counted(content) if manifest.events is None else (manifest.events, content)
+    frame = from_parquet(content, events)
     _check_facts(frame, manifest, envelope["version"])
     return frame if "test_person" in frame.columns else frame.with_columns(test_person=pl.lit(None, pl.String))
+
+
+def _counted(content: bytes) -> tuple[int, bytes]:
+    """Take the number of events off the facts."""
+    events = int.from_bytes(content[:_COUNT_SIZE], "big")
+    if len(content) < _COUNT_SIZE or events > _MOST_ROWS:
+        raise refuse("contents-mismatch")
+    return events, content[_COUNT_SIZE:]
 
 
 def _check_encodings(frame: pl.DataFrame, manifest: BatchManifest) -> None:
@@ -301,8 +334,9 @@ def _check_encodings(frame: pl.DataFrame, manifest: BatchManifest) -> None:
 
 def _check_facts(frame: pl.DataFrame, manifest: BatchManifest, version: int) -> None:
     """Hold the facts to the vocabulary and to the manifest's counts."""
-    schema = {name: kind for name, kind in FACT_SCHEMA.items() if version > 1 or name != "test_person"}
-    if list(frame.schema.items()) != list(schema.items()) or frame.height != manifest.events:
+    planted = version >= _FIRST_WITH_TEST_PERSONS
+    schema = {name: kind for name, kind in FACT_SCHEMA.items() if planted or name != "test_person"}
+    if list(frame.schema.items()) != list(schema.items()):
         raise refuse("contents-mismatch")
     fits = (
         frame["pseudonym"].null_count() == 0
@@ -312,7 +346,7 @@ def _check_facts(frame: pl.DataFrame, manifest: BatchManifest, version: int) -> 
         and bool(frame["month"].str.contains(r"^\d{4}-(0[1-9]|1[0-2])$").all())
         and frame["pseudonym"].n_unique() <= manifest.records
         and all(bool(frame[name].is_in(list(values)).all()) for name, values in FACT_VALUES.items())
-        and (version == 1 or _test_persons_fit(frame))
+        and (not planted or _test_persons_fit(frame))
     )
     if not fits:
         raise refuse("contents-mismatch")

@@ -46,6 +46,7 @@ from linkage.exchange.parties import (
     load_public,
     renew_party,
 )
+from linkage.exchange.roles import Holding, take_up
 from linkage.exchange.secret import Secret
 
 __all__ = [
@@ -72,6 +73,9 @@ class LinkageKey(Secret):
     project: str
     epoch: str
     _secret: bytes
+
+    def __post_init__(self) -> None:
+        take_up(Holding.LINKAGE_KEY)
 
     def __repr__(self) -> str:
         return f"LinkageKey(project={self.project!r}, epoch={self.epoch!r}, check_value={self.check_value!r})"
@@ -178,7 +182,10 @@ def load_linkage_key(path: Path) -> LinkageKey:
     ------
     KeyFileError
         If it is missing, malformed, of another kind, or readable by others.
+    NotPermittedError
+        ``two-roles`` if this process has opened encodings or facts.
     """
+    take_up(Holding.LINKAGE_KEY)
     content = read_key_file(path, (KIND_LINKAGE,))
     try:
         project, epoch = load_name(content["project"], PROJECT_NAME), load_name(content["epoch"], EPOCH_NAME)
