@@ -47,6 +47,7 @@ from linkage.hub.compare import Candidates
 from linkage.hub.encoded import Encoded
 from linkage.hub.link import Linked, link
 from linkage.hub.near_ties import near_ties, ties_by_source
+from linkage.hub.register import register
 from linkage.hub.state import LINK, StateFolder, current_batches, place_copy
 
 __all__ = ["HubRun", "run"]
@@ -65,8 +66,9 @@ class HubRun:
     folder, person_map, batches
         The run's folder, the sealed person map, and source -> batch in that folder.
     quality
-        Aggregates, see :func:`linkage.hub.quality.assess`; ``cost`` of a false link, and ``warnings``, sentences for
-        the operator (:func:`linkage.hub.caution.link_warnings`).
+        Aggregates, see :func:`linkage.hub.quality.assess`; ``cost`` of a false link; ``registry``, how many persons
+        were carried, split, merged and are new (:class:`linkage.hub.register.Registered`); and ``warnings``, sentences
+        for the operator (:func:`linkage.hub.caution.link_warnings`).
     fresh
         Whether it was made just now; an identical run is found finished and not made again.
     """
@@ -137,7 +139,8 @@ def run(
     ContractError
         ``future-month``.
     LinkError
-        ``no-batches``, ``wrong-project``, ``fingerprint-differs`` or what :func:`linkage.hub.link.link` raises.
+        ``no-batches``, ``wrong-project``, ``fingerprint-differs``, ``pseudonyms-changed``
+        (:func:`linkage.hub.register.register`) or what :func:`linkage.hub.link.link` raises.
     NotPermittedError
         The agreement of a source has ended, or is of another mode now.
     SealError
@@ -171,7 +174,14 @@ def run(
         trusted = [source for source in senders if source in agreements and agreements[source].mode != "aggregate"]
         repeats = frozenset(source for source, manifest in manifests.items() if not manifest.deduplicated)
         linked = link(encodings, spec, repeats=repeats, cost=cost, comparer=comparer)
-        quality = {**linked.quality, "cost": cost, "warnings": _warnings(linked.quality, month, manifests, trusted)}
+        _say(progress, "registering")
+        registered = register(linked.persons, folder=folder, hub=hub, run_id=run_id, month=month, epoch=epoch)
+        quality = {
+            **linked.quality,
+            "cost": cost,
+            "registry": registered.summary,
+            "warnings": _warnings(linked.quality, month, manifests, trusted),
+        }
         _say(progress, "sealing")
         with folder.writing(_files(target, list(current))):
             content = _write(
