@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from linkage.lab.attacks import circumstances, equality, graph, keyless, profile
+from linkage.lab.attacks import circumstances, equality, graph, keyless, patterns, profile
 from linkage.lab.attacks.known import known_pairs
 from linkage.lab.attacks.scene import Outcome, Scene
 
@@ -49,7 +49,7 @@ class Attack:
     least_common: int = 1
 
 
-def _on(run: Try, kind: Literal["clk", "fields"]) -> Try:
+def _on(run: Try, kind: Literal["clk", "fields", "names"]) -> Try:
     return lambda scene: run(scene.unprotected(kind))
 
 
@@ -97,6 +97,13 @@ ATTACKS: dict[str, Attack] = {
     "equality": _beside_fields(
         "follows who shares the very same filter with whom",
         equality.equality,
+    ),
+    "patterns": Attack(
+        "looks for bits that are set together, takes them for pieces of names, and reads the names",
+        patterns.patterns,
+        _on(patterns.patterns, "names"),
+        "undiffused filter of names",
+        least=0.5,
     ),
     "known_10": _knowing(10),
     "known_50": _knowing(50),

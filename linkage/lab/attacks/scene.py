@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from linkage.contract.spec import LinkageSpec
 from linkage.errors import ContractError
-from linkage.lab.attacks.unprotected import clk_spec, fields_spec
+from linkage.lab.attacks.unprotected import clk_spec, fields_spec, names_spec
 from linkage.lab.labelled import TestKey
 from linkage.steward.encode import KeySource, encode
 
@@ -125,13 +125,18 @@ class Scene:
         """Return one of the attacker's own keys, which no owner has."""
         return TestKey(-1 - number - 1_000 * self.seed)
 
-    def unprotected(self, kind: Literal["clk", "fields"]) -> Scene:
+    def unprotected(self, kind: Literal["clk", "fields", "names"]) -> Scene:
         """Return the same trial with the same records in an unprotected encoding: the positive control.
 
-        ``clk`` is one Bloom filter of all fields without diffusion, ``fields`` one a field.
+        ``clk`` is one Bloom filter of all fields without diffusion, ``fields`` one a field, ``names`` one of names.
         """
-        made = clk_spec if kind == "clk" else fields_spec
-        return self.once(kind, lambda: replace(self, spec=made(self.spec, self.attacker), _kept={}))
+
+        def made() -> Scene:
+            if kind == "names":
+                return replace(self, spec=names_spec(self.spec), _kept={})
+            return replace(self, spec=(clk_spec if kind == "clk" else fields_spec)(self.spec, self.attacker), _kept={})
+
+        return self.once(kind, made)
 
     def once(self, name: str, make: Callable[[], Made]) -> Made:
         """Return what several attacks of the trial need, made by the first."""

@@ -13,11 +13,12 @@ import polars as pl
 from linkage.contract.spec import Diffusion, Filter, FixedHashes, LinkageSpec, Part
 from linkage.steward.tokens import tokenise
 
-__all__ = ["clk_spec", "fields_spec"]
+__all__ = ["clk_spec", "fields_spec", "names_spec"]
 
 _FILL = 0.42
 _BITS = 1024
 _MOST_HASHES = 200
+_NAME_HASHES = 20
 
 
 def clk_spec(spec: LinkageSpec, records: pl.DataFrame) -> LinkageSpec:
@@ -27,14 +28,24 @@ def clk_spec(spec: LinkageSpec, records: pl.DataFrame) -> LinkageSpec:
     diffusion.
     """
     parts = _parts(spec)
-    return _without(spec, "clk", (Filter(name="clk", parts=parts),), _tokens(records, parts))
+    return _without(spec, "clk", (Filter(name="clk", parts=parts),), _hashes(records, parts))
 
 
 def fields_spec(spec: LinkageSpec, records: pl.DataFrame) -> LinkageSpec:
     """Return field-level filters over the spec's fields: as :func:`clk_spec`, but one a field."""
     parts = _parts(spec)
-    tokens = _tokens(records, parts) / len(parts)
-    return _without(spec, "fields", tuple(Filter(name=part.field, parts=(part,)) for part in parts), tokens)
+    filters = tuple(Filter(name=part.field, parts=(part,)) for part in parts)
+    return _without(spec, "fields", filters, _hashes(records, parts) * len(parts))
+
+
+def names_spec(spec: LinkageSpec) -> LinkageSpec:
+    """Return one undiffused filter of names, as pattern mining was published on: 20 hashes a token, 1,024 bits.
+
+    Of a spec without names it has the first field.
+    """
+    parts = _parts(spec)
+    names = tuple(part for part in parts if spec.fields[part.field].kind == "name") or parts[:1]
+    return _without(spec, "names", (Filter(name="names", parts=names),), _NAME_HASHES)
 
 
 def _parts(spec: LinkageSpec) -> tuple[Part, ...]:
@@ -45,8 +56,7 @@ def _parts(spec: LinkageSpec) -> tuple[Part, ...]:
     return tuple(first.values())
 
 
-def _without(spec: LinkageSpec, name: str, filters: tuple[Filter, ...], tokens: float) -> LinkageSpec:
-    hashes = -math.log1p(-_FILL) * _BITS / max(tokens, 1.0)
+def _without(spec: LinkageSpec, name: str, filters: tuple[Filter, ...], hashes: float) -> LinkageSpec:
     return spec.model_copy(
         update={
             "name": f"unprotected_{name}",
@@ -59,11 +69,11 @@ def _without(spec: LinkageSpec, name: str, filters: tuple[Filter, ...], tokens: 
     )
 
 
-def _tokens(records: pl.DataFrame, parts: tuple[Part, ...]) -> float:
-    """Return the mean number of tokens of a record."""
+def _hashes(records: pl.DataFrame, parts: tuple[Part, ...]) -> float:
+    """Return how many hashes of every token fill a filter of all parts as far as it is to be, in the mean."""
     total = 0
     for part in parts:
         column = records[part.field]
         values = column.explode(empty_as_null=False, keep_nulls=False) if column.dtype == pl.List else column
         total += sum(len(tokenise(value, part.tokens)) for value in values.drop_nulls().to_list() if value)
-    return total / max(len(records), 1)
+    return -math.log1p(-_FILL) * _BITS / max(total / max(len(records), 1), 1.0)
