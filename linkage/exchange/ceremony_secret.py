@@ -1,0 +1,127 @@
+"""A participant's random bytes between its commitment and its confirmation: one private file, then none.
+
+::
+
+    linkage-ceremony-secret/1
+    {"ceremony":...,"commitments":...,"name":...,"random":...}
+
+``commitments`` is null until the bytes have been contributed; then the digest over all commitments to which they were
+given, so that they are never given to others.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+from linkage.errors import KeyFileError
+from linkage.exchange.canonical import CanonicalError, dump, encode_bytes, load, load_bytes
+from linkage.exchange.files import atomic_write
+from linkage.exchange.keyfile import make_private_folder
+from linkage.exchange.overwriting import overwrite
+
+__all__ = ["Pending", "create_pending", "forget_pending", "has_pending", "read_pending", "rewrite_pending"]
+
+_FIRST_LINE = b"linkage-ceremony-secret/1\n"
+_LARGEST = 1024
+
+
+class Pending(NamedTuple):
+    """What a participant keeps to itself: 32 random bytes, and to which commitments it gave them, if it did."""
+
+    ceremony: str
+    name: str
+    random: bytes
+    commitments: str | None
+
+    def __repr__(self) -> str:
+        return f"Pending(ceremony={self.ceremony!r}, name={self.name!r})"
+
+
+def _path(keys: Path, ceremony: str) -> Path:
+    return Path(keys) / f"ceremony-{ceremony[:32]}.secret"
+
+
+def has_pending(keys: Path, ceremony: str) -> bool:
+    """Tell whether random bytes of this ceremony are kept."""
+    return _path(keys, ceremony).exists()
+
+
+def create_pending(keys: Path, ceremony: str, name: str) -> Pending:
+    """Draw the random bytes and keep them; those of a run that was stopped before it committed are taken up again.
+
+    Raises
+    ------
+    KeyFileError
+        As :func:`read_pending`.
+    """
+    if has_pending(keys, ceremony):
+        return read_pending(keys, ceremony, name)
+    make_private_folder(Path(keys))
+    pending = Pending(ceremony, name, secrets.token_bytes(32), None)
+    rewrite_pending(keys, pending)
+    return pending
+
+
+def rewrite_pending(keys: Path, pending: Pending) -> None:
+    """Write the file anew, whole or not at all, for its owner alone."""
+    content = {
+        "ceremony": pending.ceremony,
+        "name": pending.name,
+        "random": encode_bytes(pending.random),
+        "commitments": pending.commitments,
+    }
+    with atomic_write(_path(keys, pending.ceremony), private=True) as temporary:
+        temporary.write_bytes(_FIRST_LINE + dump(content) + b"\n")
+
+
+def read_pending(keys: Path, ceremony: str, name: str) -> Pending:
+    """Read the random bytes back.
+
+    Raises
+    ------
+    KeyFileError
+        ``missing``, ``too-open`` if others can read them, ``malformed``, or ``wrong-kind`` if they are another
+        participant's.
+    """
+    path = _path(keys, ceremony)
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            data = file.read(_LARGEST + 1) if stat.S_ISREG(mode) else b""
+    except OSError:
+        raise KeyFileError(
+            f"{path}: the random bytes of this ceremony are not here",
+            reason="missing",
+            hint="they stay on the machine that committed; if they are lost, begin a new ceremony",
+        ) from None
+    if os.name == "posix" and mode & 0o077:
+        raise KeyFileError(
+            f"{path}: others than its owner can read this",
+            reason="too-open",
+            hint="think of it as known to them: begin a new ceremony",
+        )
+    malformed = KeyFileError(f"{path}: damaged", reason="malformed", hint="begin a new ceremony")
+    if len(data) > _LARGEST or not data.startswith(_FIRST_LINE) or not data.endswith(b"\n"):
+        raise malformed
+    try:
+        content = load(data[len(_FIRST_LINE) : -1])
+        if content.keys() != {"ceremony", "name", "random", "commitments"}:
+            raise malformed
+        pending = Pending(
+            content["ceremony"], content["name"], load_bytes(content["random"], 32), content["commitments"]
+        )
+    except CanonicalError:
+        raise malformed from None
+    if (pending.ceremony, pending.name) != (ceremony, name):
+        raise KeyFileError(f"{path}: of another ceremony or participant", reason="wrong-kind")
+    return pending
+
+
+def forget_pending(keys: Path, ceremony: str) -> None:
+    """Overwrite and remove the file, if it is there."""
+    if has_pending(keys, ceremony):
+        overwrite(_path(keys, ceremony))
