@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from linkage.cli.console import open_settings, print_json, say, steps, working
+from linkage.cli.hub_retire import forget, retire
 from linkage.exchange.site import current_day, open_hub, require_month
 
 if TYPE_CHECKING:  # the kernels come with the hub extra only
@@ -18,6 +19,8 @@ if TYPE_CHECKING:  # the kernels come with the hub extra only
 __all__ = ["app"]
 
 app = cyclopts.App(name="hub", help="Take batches in, link them, and seal the person map for the analysis.")
+app.command(retire)
+app.command(forget)
 
 
 @app.command
@@ -56,7 +59,7 @@ def link(
         say(f"taken in: {entry.source}, {entry.manifest.records} records, month {entry.manifest.month}")
     intake.require_all()
     with working("linking") as now:
-        result = run_site(site, month, out=out, today=current_day(), progress=now)
+        result = run_site(site, month, out=out, today=current_day(), tell=say, progress=now)
     for sentence in result.quality.get("warnings", ()):
         say(f"warning: {sentence}")
     if json:
