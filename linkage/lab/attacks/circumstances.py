@@ -1,4 +1,4 @@
-"""The graph attack in other circumstances: over time, with all sources at once, and with a list from somewhere else."""
+"""The graph attack in other circumstances: over time, with all sources at once, against decoys, with another list."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import polars as pl
 from linkage.lab.attacks.graph import Channel, channels, runs, similarity
 from linkage.lab.attacks.scene import Outcome, Scene, encoded, views
 from linkage.lab.labelled import TestKey
+from linkage.steward.decoys import draw_decoys, number_of_decoys
 
-__all__ = ["bridged_epochs", "noisy_list", "twelve_months", "union"]
+__all__ = ["among_decoys", "bridged_epochs", "noisy_list", "twelve_months", "union"]
 
 _MONTHS = 12
 _OTHER_MONTH = 20.0
 _EPOCHS = 4
+_DECOYS = 0.25
 
 
 def twelve_months(scene: Scene) -> Outcome:
@@ -73,6 +75,31 @@ def union(scene: Scene) -> Outcome:
         given = np.where(assigned >= 0, person[assigned], -1)[scene.common]
         tried.append(float((given == scene.truth[scene.common]).sum()))
     return Outcome(max(tried), tries, 1 / len(scene.owner))
+
+
+def among_decoys(scene: Scene) -> Outcome:
+    """Match where a quarter more records were sent, drawn from the owner's own as ``[steward] decoys = 0.25`` does."""
+    persons = scene.owner.select(
+        pl.int_range(pl.len()).cast(pl.String).alias("local_id"),
+        pl.lit(0, pl.UInt8).alias("variant"),
+        *(_as_list(name, scene.owner.schema[name]) for name in scene.spec.fields),
+    )
+    key = scene.key.derive(spec_digest=scene.spec.digest, purpose="decoys")
+    drawn = draw_decoys(persons, number_of_decoys(_DECOYS, len(persons)), key)
+    made_up = drawn.select(
+        pl.col(name) if kind == pl.List else pl.col(name).list.first() for name, kind in scene.owner.schema.items()
+    )
+    both = pl.concat([scene.owner, made_up])
+    order = np.random.default_rng([scene.seed, 53]).permutation(len(both))
+    place = np.argsort(order)
+    larger = replace(scene, owner=both[order], truth=np.where(scene.common, place[scene.truth], -1), _kept={})
+    tried = [larger.score(assigned) for assigned in runs(larger)]
+    return max(tried, key=lambda outcome: outcome.hits)
+
+
+def _as_list(name: str, kind: pl.DataType) -> pl.Expr:
+    values = pl.col(name) if kind == pl.List else pl.concat_list(name)
+    return values.fill_null([]).list.drop_nulls()
 
 
 def noisy_list(scene: Scene) -> Outcome:

@@ -151,6 +151,12 @@ ATTACKS: dict[str, Attack] = {
         least=0.5,
         assumes="the month of each person's first record",
     ),
+    "decoys": _beside_clk(
+        "lays the web over encodings of which a fifth are decoys",
+        circumstances.among_decoys,
+        least=0.3,
+        assumes="a quarter more records, made up, at the agency",
+    ),
     "union": _beside_clk(
         "looks at the encodings of all sources at once",
         circumstances.union,

@@ -17,6 +17,7 @@ from linkage.lab.attacks.scene import draw_scene
     [
         ("known_10", 0.1), ("known_50", 0.5), ("dictionary", 0.05), ("pseudonyms", 0.0), ("specs", 0.05),
         ("epochs", 0.05), ("union", 0.05), ("noisy_list", 0.1),
+        ("decoys", 0.05),
     ],
 )  # fmt: skip
 def test_controls_succeed_and_the_encoding_holds(name: str, most: float, people: People, guarded: LinkageSpec) -> None:
@@ -47,6 +48,14 @@ def test_more_known_pairs_tell_more(people: People, guarded: LinkageSpec) -> Non
     few, many = (known_pairs(pairs)(scene) for pairs in (10, 150))
     assert (few.tries, many.tries) == (240, 100)
     assert many.hits / many.tries > few.hits / few.tries + 0.02
+
+
+def test_decoys_lie_among_the_people_of_whom_none_is_lost(people: People, guarded: LinkageSpec) -> None:
+    scene = draw_scene(people.frame, people.others, guarded, n=80, overlap=0.75, seed=0)
+    outcome = ATTACKS["decoys"].run(scene)
+    assert (outcome.tries, outcome.chance) == (60, 1 / 100)
+    control = ATTACKS["decoys"].against(scene)
+    assert control.hits / control.tries > 0.5
 
 
 def test_too_few_people_for_so_many_pairs_is_said(people: People, guarded: LinkageSpec) -> None:
