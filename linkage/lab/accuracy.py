@@ -24,6 +24,7 @@ from linkage.lab.measures import calibration_error, pair_counts, pairwise, pairw
 from linkage.steward.encode import encode
 from linkage.steward.extract import check_rows, read_extract
 from linkage.steward.group import identifiers
+from linkage.steward.presence import share_patterns
 from linkage.steward.tiers import add_tiers
 
 __all__ = ["TestKey", "accuracy", "pairwise", "population_accuracy"]
@@ -151,6 +152,7 @@ def population_accuracy(population: Path, spec: LinkageSpec, *, seed: int = 0) -
         tiered = add_tiers(checked.good, schema, agreement, today=today)
         persons = identifiers(tiered, schema, agreement.identifiers, spec.variants)
         labels = (folder.name + "/" + persons["local_id"]).to_list()  # one a person, and no other source's
+        persons = share_patterns(persons, spec, labels, padding)
         filters = encode(persons, spec, key, labels=labels, padding_key=padding)
         encodings[folder.name] = filters.with_columns(pseudonym=persons["local_id"], variant=persons["variant"])
     weighed = weigh("linkage", encodings, spec, frozenset())

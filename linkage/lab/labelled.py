@@ -13,6 +13,7 @@ from linkage.contract.spec import LinkageSpec
 from linkage.contract.vocabulary import IdentifierKind
 from linkage.errors import NO_SUCH_FILE, ContractError
 from linkage.steward.encode import encode
+from linkage.steward.presence import share_patterns
 from linkage.steward.standardise import as_text, standardise_series
 
 __all__ = ["READS", "Labelled", "TestKey", "encode_labelled", "read_labelled"]
@@ -125,6 +126,7 @@ def encode_labelled(
             progress(f"encoding source {number} of {len(parts)}: {len(part):,} records")
         fields = part.select(pl.col(f"{_FIELD}{name}").alias(name) for name in spec.fields)
         labels = part["place"].cast(pl.String).str.zfill(12)
+        fields = share_patterns(fields, spec, labels.to_list(), padding)
         filters = encode(fields, spec, key, labels=labels.to_list(), padding_key=padding)
         encodings[str(source)] = filters.with_columns(pseudonym=labels, variant=pl.lit(0, pl.UInt8))
     return encodings

@@ -35,6 +35,7 @@ from linkage.steward.facts import facts
 from linkage.steward.fingerprint import fingerprint
 from linkage.steward.group import identifiers
 from linkage.steward.planted import planted_facts, planted_identifiers, planted_pseudonyms, read_planted
+from linkage.steward.presence import share_patterns
 from linkage.steward.profile import CheckReport, describe
 from linkage.steward.standardise import RULES
 from linkage.steward.tiers import add_tiers
@@ -162,7 +163,7 @@ def submit(
         )
     decoyed = number_of_decoys(decoys or 0, persons["local_id"].n_unique())
     key = decoy_key(party, linkage_key.project, linkage_key.epoch, schema.source)
-    made_up, made_up_codes = draw_decoys(persons, decoyed, key), decoy_pseudonyms(decoyed, key)
+    own_names = len(persons)
     pseudonyms = party.pseudonyms(persons["local_id"].to_list())
     contacts = _under_pseudonyms(facts(tiered, schema, agreement), party)
     planted = pl.DataFrame(schema=persons.schema)
@@ -174,6 +175,9 @@ def submit(
         codes = planted_pseudonyms(names, schema.source, party)
         persons, pseudonyms = pl.concat([persons, planted]), pseudonyms + codes
         contacts = pl.concat([contacts, planted_facts(names, codes).select(contacts.columns)])
+    persons = share_patterns(persons, spec, pseudonyms, party.derive("company of rare patterns"))
+    # Of what is left of them, so that a decoy's pattern is as frequent as that of the person it was drawn from.
+    made_up, made_up_codes = draw_decoys(persons.head(own_names), decoyed, key), decoy_pseudonyms(decoyed, key)
     encodings = _encode(persons, pseudonyms, spec, linkage_key, party)
     own = encodings["pseudonym"].n_unique()
     edges = visible_edges(encodings, spec)

@@ -33,6 +33,7 @@ from linkage.exchange import (
 from linkage.lab.planted import draw_test_persons
 from linkage.steward.fingerprint import fingerprint
 from linkage.steward.planted import read_planted
+from linkage.steward.presence import LEAST
 from linkage.steward.standardise import RULES
 from linkage.steward.submit import submit
 
@@ -252,7 +253,8 @@ def test_the_same_extract_again_has_the_same_pseudonyms_and_filters(
 def test_names_of_one_person_are_padded_alike(send: Send, site: SimpleNamespace, people: Callable[..., Rows]) -> None:
     """A full filter without names is the same in all names of a person: an empty one must not show by differing."""
     rows = people()
-    rows[0] |= {"SSN": "", "PHONES": ""}
+    for row in rows[:LEAST]:  # enough to be sent as they are
+        row |= {"SSN": "", "PHONES": ""}
     encodings, _ = openings(send(rows, spec=MASKED), site)
     names = encodings.filter(pseudonym=site.shelter.pseudonym(SENTINEL["PID"]))
     assert names["variant"].to_list() == [0, 1]
@@ -266,7 +268,8 @@ def test_another_agency_has_other_pseudonyms_and_pads_otherwise_but_encodes_alik
     send: Send, site: SimpleNamespace, people: Callable[..., Rows], tmp_path: Path
 ) -> None:
     rows = people()
-    rows[1] |= {"SSN": "", "PHONES": ""}
+    for row in rows[1 : LEAST + 1]:
+        row |= {"SSN": "", "PHONES": ""}
     own, _ = openings(send(rows, spec=MASKED), site)
     private, public = create_party(tmp_path / "other", "other")
     sent = send(rows, spec=MASKED, party=load_party(private))
@@ -274,7 +277,20 @@ def test_another_agency_has_other_pseudonyms_and_pads_otherwise_but_encodes_alik
     assert not set(own["pseudonym"]) & set(other["pseudonym"])
     for name in ("given", "family", "birth", "place"):
         assert set(own[name]) == set(other[name]), name
-    assert len(set(own["numbers"]) - set(other["numbers"])) == 1
+    assert len(set(own["numbers"]) - set(other["numbers"])) == LEAST
+
+
+def test_no_presence_masks_single_a_person_out(send: Send, site: SimpleNamespace, people: Callable[..., Rows]) -> None:
+    rows = people()
+    rows[5] |= {"PHONES": ""}
+    sent = send(rows, spec=MASKED, decoys=0.5)
+    encodings, facts = openings(sent, site)
+    masks = [f"{entry.name}_mask" for entry in MASKED.filters]
+    own = encodings.filter(~pl.col("pseudonym").is_in(facts.filter("decoy")["pseudonym"].implode()))
+    for frame in (encodings, own):
+        patterns = frame.group_by(masks).agg(records=pl.col("pseudonym").n_unique())
+        assert len(patterns) > 1 and patterns["records"].min() >= LEAST
+        assert frame.select("pseudonym", *masks).n_unique() == frame["pseudonym"].n_unique()
 
 
 # --- only what is agreed ----------------------------------------------------------------------------------------------
