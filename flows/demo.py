@@ -4,6 +4,7 @@ The folder afterwards::
 
     demo/
       population/          extracts of the agencies; truth, which no party would have
+      ceremony/            the documents by which the agencies made their linkage key
       mpd/, dcf/, ...      an agency each: linkage.toml, agreement.yaml, keys/, outbox/
       county/              hub and analysis on one host: linkage.toml, agreements/, release.yaml,
                            hub/{keys,inbox,state}, analysis/{keys,state}, releases/
@@ -18,7 +19,11 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +34,18 @@ from flows import PREFECT
 from linkage.cli.console import missing_package, say, working
 from linkage.contract import schemas_folder
 from linkage.errors import ContractError, LinkageError
-from linkage.exchange import create_linkage_key, create_party
+from linkage.exchange import create_party, load_party, load_public
+from linkage.exchange.ceremony import confirm, join
+from linkage.exchange.ceremony_invitation import invite
+from linkage.exchange.shared_opening import create_opening
 from linkage.exchange.site import current_day, require_month
 
 __all__ = ["run_demo"]
 
 SOURCES = ("mpd", "dcf", "pohsey", "medical")
 _PROJECT, _EPOCH = "milwaukee", "demo-1"
+_THRESHOLD = 2
+"""Of the agencies' stewards, how many must approve a run."""
 
 
 def run_demo(out: Path, seed: int) -> None:
@@ -72,7 +82,8 @@ def run_demo(out: Path, seed: int) -> None:
             _carry(Path(sealed["batch"]), out / "county" / "hub" / "inbox")
         say("county: taking in, linking, counting, estimating, protecting, releasing")
         now("county: taking in, linking, counting, estimating, protecting, releasing")
-        released = monthly(month, str(out / "county" / "linkage.toml"))
+        with _approving(out):
+            released = monthly(month, str(out / "county" / "linkage.toml"))
     _show(Path(released["release"]), json.loads((out / "population" / "truth" / "summary.json").read_text("utf-8")))
 
 
@@ -91,11 +102,39 @@ def _prepare_engine(home: Path) -> None:
     }
 
 
-def _carry(batch: Path, inbox: Path) -> None:
-    """Bring a batch from an outbox to the inbox, as a transfer would: under another name until it is whole."""
-    partial = inbox / f".{batch.name}.part"
-    shutil.copyfile(batch, partial)
-    partial.rename(inbox / batch.name)
+def _carry(file: Path, inbox: Path) -> None:
+    """Bring a file from an outbox to the inbox, as a transfer would: under another name until it is whole."""
+    partial = inbox / f".{file.name}.part"
+    shutil.copyfile(file, partial)
+    partial.rename(inbox / file.name)
+
+
+@contextmanager
+def _approving(out: Path) -> Iterator[None]:
+    """Have the first agencies' stewards approve the hub's order as soon as it is there, each in its own process."""
+    ended = threading.Event()
+    orders, inbox = out / "county" / "hub" / "state" / "orders", out / "county" / "hub" / "inbox"
+
+    def watch() -> None:
+        while not ended.wait(0.5):
+            order = next(orders.glob("*.order"), None)
+            if order is not None:
+                break
+        else:
+            return
+        for source in SOURCES[:_THRESHOLD]:
+            words = ["steward", "approve", str(order), "--yes", "--settings", str(out / source / "linkage.toml")]
+            subprocess.run([sys.executable, "-m", "linkage", *words], check=True, stderr=subprocess.DEVNULL)
+            _carry(out / source / "outbox" / f"{order.stem}-{source}.approval", inbox)
+            say(f"approved by {source}")
+
+    thread = threading.Thread(target=watch, name="stewards")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 # --- sites
@@ -104,18 +143,19 @@ def _carry(batch: Path, inbox: Path) -> None:
 def _make_sites(out: Path) -> None:
     county = out / "county"
     public = {name: create_party(county / name / "keys", name)[1] for name in ("hub", "analysis")}
-    custodian = out / SOURCES[0] / "keys" / "linkage.key"
-    create_linkage_key(custodian, _PROJECT, _EPOCH)
     for source in SOURCES:
         site = out / source
         public[source] = create_party(site / "keys", source)[1]
-        if site / "keys" != custodian.parent:
-            _copy_private(custodian, site / "keys" / "linkage.key")
         _copy_agreement(source, site / "agreement.yaml")
         _copy_agreement(source, county / "agreements" / f"{source}.yaml")
         for name in ("hub", "analysis"):
             shutil.copyfile(public[name], site / "keys" / f"{name}.pub")
         (site / "linkage.toml").write_text(_agency_settings(source), encoding="utf-8")
+    _hold_ceremony(out, [public[source] for source in SOURCES])
+    opening = county / "hub" / "keys" / "opening.pub"
+    create_opening(opening, _PROJECT, _EPOCH, [load_public(public[source]) for source in SOURCES], _THRESHOLD)
+    for source in SOURCES:
+        shutil.copyfile(opening, out / source / "keys" / "opening.pub")
     shutil.copyfile(schemas_folder() / "release.yaml", county / "release.yaml")
     (county / "hub" / "inbox").mkdir()
     (county / "senders").mkdir()
@@ -124,10 +164,26 @@ def _make_sites(out: Path) -> None:
     (county / "linkage.toml").write_text(_county_settings(), encoding="utf-8")
 
 
-def _copy_private(path: Path, target: Path) -> None:
-    descriptor = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(path.read_bytes())
+def _hold_ceremony(out: Path, participants: list[Path]) -> None:
+    """Have the agencies make the linkage key together: commitments, contributions, confirmations, in one folder."""
+    folder = out / "ceremony"
+    keys = {source: out / source / "keys" for source in SOURCES}
+    parties = {source: load_party(keys[source] / f"{source}.key") for source in SOURCES}
+    first = SOURCES[0]
+    ceremony = invite(
+        folder,
+        project=_PROJECT,
+        epoch=_EPOCH,
+        participants=participants,
+        inviter=parties[first],
+        public_file=participants[0],
+        keys=keys[first],
+    )
+    for _ in ("commit", "contribute"):
+        for source in SOURCES:
+            join(folder, parties[source], keys[source], told=ceremony.id)
+    for source in SOURCES:
+        confirm(folder, parties[source], keys[source], keys[source] / "linkage.key")
 
 
 def _copy_agreement(source: str, target: Path) -> None:
@@ -159,6 +215,7 @@ def _agency_settings(source: str) -> str:
         "party_key": f"keys/{source}.key",
         "hub": "keys/hub.pub",
         "analysis": "keys/analysis.pub",
+        "opening": "keys/opening.pub",
         "outbox": "outbox",
     }
     return _toml({"": common, "steward": steward})
@@ -173,6 +230,7 @@ def _county_settings() -> str:
         "analysis": "analysis/keys/analysis.pub",
         "inbox": "hub/inbox",
         "state": "hub/state",
+        "opening": "hub/keys/opening.pub",
     }
     analysis = {
         "party_key": "analysis/keys/analysis.key",
@@ -184,6 +242,7 @@ def _county_settings() -> str:
     sections = {"": common}
     for name, entries in (("hub", hub), ("analysis", analysis)):
         sections |= {name: entries, f"{name}.senders": senders, f"{name}.agreements": agreements}
+    sections["hub.holders"] = senders
     return _toml(sections)
 
 

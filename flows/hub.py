@@ -46,7 +46,7 @@ def link_batches(month: str, settings: str | None) -> dict[str, Any]:
     read = site_settings(settings)
     site = open_hub(read)
     with _comparer(read) as comparer:
-        result = run_site(site, month, out=site.state / "runs", today=current_day(), comparer=comparer)
+        result = run_site(site, month, out=site.state / "runs", today=current_day(), tell=say, comparer=comparer)
     told = {name: result.quality.get(name) for name in ("precision", "recall")}
     told["warnings"] = result.quality.get("warnings", [])
     for sentence in told["warnings"]:

@@ -30,6 +30,7 @@ __all__ = [
     "print_json",
     "report",
     "say",
+    "spaced",
     "steps",
     "working",
 ]
@@ -52,6 +53,11 @@ def print_json(text: str) -> None:
 def say(line: str) -> None:
     """Write a line for people to stderr, as it is but for control characters, which a stranger's file may hold."""
     Console(stderr=True).print(_printable(line), highlight=False, markup=False, soft_wrap=True)
+
+
+def spaced(text: str) -> str:
+    """Put hex into groups of four, for reading aloud."""
+    return " ".join(text[start : start + 4] for start in range(0, len(text), 4))
 
 
 def open_settings(given: Path | None) -> Settings:

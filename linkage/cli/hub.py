@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from linkage.cli.console import open_settings, print_json, say, steps, working
+from linkage.cli.hub_bridge import bridge
 from linkage.cli.hub_retire import forget, retire
 from linkage.exchange.site import current_day, open_hub, require_month
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:  # the kernels come with the hub extra only
 __all__ = ["app"]
 
 app = cyclopts.App(name="hub", help="Take batches in, link them, and seal the person map for the analysis.")
+app.command(bridge)
 app.command(retire)
 app.command(forget)
 

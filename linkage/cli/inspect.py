@@ -1,8 +1,9 @@
-"""``linkage inspect``: what anybody can see of a batch, a person map or a receipt, without any key."""
+"""``linkage inspect``: what anybody can see of a file that crosses, without any key."""
 
 from __future__ import annotations
 
 import json as json_module
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ from rich.table import Table
 
 from linkage.errors import NO_SUCH_FILE, SealError
 from linkage.exchange import file_digest, inspect_receipt, read_manifest, read_person_map_manifest
+from linkage.exchange.bridge import read_bridge_manifest
+from linkage.exchange.documents import inspect_document
 from linkage.exchange.envelope import inspect as inspect_envelope
+from linkage.exchange.manifest import Strict
 
 __all__ = ["inspect"]
 
@@ -21,7 +25,7 @@ _WARNING = "not verified: anybody can write these lines; the recipient checks th
 
 
 def inspect(file: Path, *, json: bool = False) -> None:
-    """Show what anybody can see of a batch, a person map or a receipt. Needs no key and proves nothing.
+    """Show what anybody can see of a batch, bridge, person map, receipt, order or approval; no key is needed.
 
     Parameters
     ----------
@@ -54,6 +58,13 @@ def inspect(file: Path, *, json: bool = False) -> None:
     console.print(table)
 
 
+_READERS: dict[str, Callable[[Path], Strict]] = {
+    "batch": read_manifest,
+    "bridge": read_bridge_manifest,
+    "person-map": read_person_map_manifest,
+}
+
+
 def _facts(file: Path) -> dict[str, Any]:
     """Collect what is visible; a file whose header breaks its format is refused here too."""
     if not file.is_file():
@@ -64,8 +75,13 @@ def _facts(file: Path) -> dict[str, Any]:
         header = receipt.model_dump(exclude_unset=True)
         sender = header.pop("sender")
         return {"kind": "receipt", "version": receipt.version, "sender": sender, "header": header}
+    if not _first_bytes(file).startswith((b"linkage-batch/", b"linkage-bridge/", b"linkage-person-m")):
+        document = inspect_document(file)
+        header = dict(document.content)
+        facts = {"kind": document.kind, "version": document.version, "digest": document.digest}
+        return {**facts, "sender": header.pop("sender", header.pop("holder", None)), "header": header}
     visible = inspect_envelope(file)
-    header = (read_manifest if visible["kind"] == "batch" else read_person_map_manifest)(file).model_dump()
+    header = _READERS[visible["kind"]](file).model_dump()
     return {
         "kind": visible["kind"],
         "version": visible["version"],

@@ -10,8 +10,10 @@ import cyclopts
 from rich.console import Console
 from rich.table import Table
 
-from linkage.cli.console import say
-from linkage.exchange.keyfile import KIND_LINKAGE, KIND_PARTY, KIND_PUBLIC, read_key_file
+from linkage.cli.console import say, spaced
+from linkage.cli.keys_opening import opening
+from linkage.cli.keys_protect import protect
+from linkage.exchange.keyfile import KIND_LINKAGE, KIND_OPENING, KIND_PARTY, KIND_PUBLIC, read_key_file, read_protected
 from linkage.exchange.keys import (
     create_linkage_key,
     create_party,
@@ -20,12 +22,20 @@ from linkage.exchange.keys import (
     load_public,
     renew_party,
 )
+from linkage.exchange.shared_opening import load_opening
 
 __all__ = ["app"]
 
 app = cyclopts.App(name="keys", help="Make key files, and show what is public of them.")
+app.command(opening)
+app.command(protect)
 
-_TITLES = {KIND_LINKAGE: "linkage key (secret)", KIND_PARTY: "party key (secret)", KIND_PUBLIC: "public party key"}
+_TITLES = {
+    KIND_OPENING: "opening key in shares (public)",
+    KIND_LINKAGE: "linkage key (secret)",
+    KIND_PARTY: "party key (secret)",
+    KIND_PUBLIC: "public party key",
+}
 
 
 @app.command
@@ -48,7 +58,7 @@ def linkage(
     """
     key = create_linkage_key(out, project, epoch)
     say(f"linkage key written: {out}")
-    say(f"check value, for all who hold it to compare: {_spaced(key.check_value)}")
+    say(f"check value, for all who hold it to compare: {spaced(key.check_value)}")
     say("give it to the agencies by hand; the hub and the analysis must never have it")
 
 
@@ -70,7 +80,7 @@ def party(
     private_path, public_path = create_party(out, name)
     say(f"private, stays here: {private_path}")
     say(f"public, for the others: {public_path}")
-    say(f"key id, to be compared by voice: {_spaced(load_public(public_path).key_id)}")
+    say(f"key id, to be compared by voice: {spaced(load_public(public_path).key_id)}")
 
 
 @app.command
@@ -87,7 +97,7 @@ def renew(old: Path, *, out: Annotated[Path, cyclopts.Parameter(name="--out")]) 
     private_path, public_path = renew_party(old, out)
     say(f"private, stays here: {private_path}")
     say(f"public, for the others, in place of the old one: {public_path}")
-    say(f"key id, to be compared by voice: {_spaced(load_public(public_path).key_id)}")
+    say(f"key id, to be compared by voice: {spaced(load_public(public_path).key_id)}")
 
 
 @app.command
@@ -97,7 +107,7 @@ def show(file: Path, *, json: bool = False) -> None:
     Parameters
     ----------
     file
-        A key file of any kind.
+        A key file of any kind. What a protected one says of itself is shown without opening it.
     json
         Write JSON to stdout instead of a table.
     """
@@ -109,19 +119,24 @@ def show(file: Path, *, json: bool = False) -> None:
     table.add_column()
     table.add_column(overflow="fold")
     for label, value in facts.items():
-        table.add_row(label.replace("_", " "), _spaced(value) if label in ("key_id", "check_value") else value)
+        table.add_row(label.replace("_", " "), spaced(value) if label in ("key_id", "check_value") else value)
     Console().print(table)
 
 
 def _facts(file: Path) -> dict[str, str]:
-    kind = read_key_file(file, (KIND_LINKAGE, KIND_PARTY, KIND_PUBLIC))["kind"]
+    protected = read_protected(file, (KIND_LINKAGE, KIND_OPENING, KIND_PARTY, KIND_PUBLIC))
+    if protected is not None:
+        said = {"check_value" if label == "check" else label: value for label, value in protected.public.items()}
+        return {"kind": said.pop("kind"), **said, "opens_with": protected.opens_with}
+    kind = read_key_file(file, (KIND_LINKAGE, KIND_OPENING, KIND_PARTY, KIND_PUBLIC))["kind"]
     if kind == KIND_LINKAGE:
         key = load_linkage_key(file)
         return {"kind": kind, "project": key.project, "epoch": key.epoch, "check_value": key.check_value}
+    if kind == KIND_OPENING:
+        opened = load_opening(file)
+        names = ", ".join(holder.name for holder in opened.holders)
+        approval = f"{opened.threshold} of {names}"
+        facts = {"kind": kind, "project": opened.project, "epoch": opened.epoch, "key_id": opened.key_id}
+        return {**facts, "approved_by": approval}
     public = load_party(file).public if kind == KIND_PARTY else load_public(file)
     return {"kind": kind, "name": public.name, "key_id": public.key_id}
-
-
-def _spaced(text: str) -> str:
-    """Put hex into groups of four, for reading aloud."""
-    return " ".join(text[start : start + 4] for start in range(0, len(text), 4))

@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from linkage.cli.console import open_settings, print_json, say, working
+from linkage.cli.steward_approve import approve
+from linkage.cli.steward_bridge import bridge
 from linkage.contract.files import load_source
 from linkage.errors import ContractError, ExtractError
 from linkage.exchange.site import current_day, open_steward, require_month, source_contract
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = cyclopts.App(name="steward", help="At an agency: check an extract, and seal it into a batch for the hub.")
+app = cyclopts.App(name="steward", help="At an agency: check an extract, seal it for the hub, approve the hub's runs.")
+app.command(approve)
+app.command(bridge)
 
 
 @app.command

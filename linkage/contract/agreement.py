@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from linkage.contract.vocabulary import FACT_MARKS, FACT_SCHEMA, IDENTIFIER_KINDS, Month, Name
 from linkage.errors import NotPermittedError
+
+if TYPE_CHECKING:
+    from linkage.contract.spec import LinkageSpec
 
 __all__ = ["Agreement", "ReleasePolicy", "Scope"]
 
@@ -30,6 +33,10 @@ class Agreement(_Strict):
         source schema maps.
     floor
         Smallest count that may be published from this source's data.
+    opening
+        How the hub opens this source's encodings. ``approval``: by a key that exists in shares alone, each run approved
+        by enough of their holders. ``hub``: by the hub's own key file, whenever it likes; not for a profile without a
+        limit on what resemblance shows (:meth:`check_opening`).
     refers_to
         Sources to which this one refers people as a matter of routine, so that the lists are known to depend.
     """
@@ -47,6 +54,7 @@ class Agreement(_Strict):
     floor: Annotated[int, Field(ge=2, le=1000)]
     starts: dt.date
     ends: dt.date
+    opening: Literal["approval", "hub"] = "approval"
     refers_to: tuple[Name, ...] = ()
 
     # Validators of single fields, not of the whole: that one runs only when every field is right, and all faults of a
@@ -84,6 +92,21 @@ class Agreement(_Strict):
                 f"the agreement of source {self.source} is not in force on {day.isoformat()}",
                 reason="no-agreement",
                 hint="nothing may be sent or used until the agreement is renewed",
+            )
+
+    @property
+    def needs_opening_key(self) -> bool:
+        """Whether records are sent under it that only an approved run opens."""
+        return self.opening == "approval" and self.mode != "aggregate"
+
+    def check_opening(self, spec: LinkageSpec) -> None:
+        """Raise :class:`NotPermittedError` if the spec shows so much that it needs approved runs, and these are not."""
+        if self.opening == "hub" and self.mode != "aggregate" and spec.shows_much:
+            raise NotPermittedError(
+                f"spec {spec.name} may be opened in approved runs only, and the agreement of source {self.source} has"
+                " the hub open by itself",
+                reason="needs-approval",
+                hint="agree on opening: approval, or on another profile",
             )
 
 

@@ -53,6 +53,7 @@ class SecuritySettings(_Strict):
 class StewardSettings(_Strict):
     """What an agency's machine needs: its own keys, the linkage key, and whom it seals for.
 
+    ``opening`` is the public side of the hub's opening key in shares; needed unless the agreement says otherwise.
     ``decoys`` are made-up records that are sent along: a share of the persons (``0.25``) or a number (``50``).
     """
 
@@ -64,7 +65,17 @@ class StewardSettings(_Strict):
     hub: SitePath
     analysis: SitePath
     outbox: SitePath
+    opening: SitePath | None = None
     decoys: Annotated[float, Field(gt=0, le=1, strict=True)] | Annotated[int, Field(ge=1, strict=True)] | None = None
+
+
+class HolderSettings(_Strict):
+    """What a holder of the hub's opening key needs who is no agency; an agency has all of it under ``[steward]``."""
+
+    party_key: SitePath
+    hub: SitePath
+    opening: SitePath
+    outbox: SitePath
 
 
 _HOST = r"(?P<host>\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)"
@@ -124,7 +135,9 @@ def _is_loopback(host: str) -> bool:
 class HubSettings(_Strict):
     """What the hub needs: its own key, the agencies it trusts, and whom it seals the person map for.
 
-    ``cost`` is that of a false link in missed ones; without it pairs are linked so that F1 is expected to be greatest.
+    ``opening`` is the public side of its opening key in shares and ``holders`` the public keys of those who hold them;
+    both are needed unless all agreements say otherwise. ``cost`` is that of a false link in missed ones; without it
+    pairs are linked so that F1 is expected to be greatest.
     """
 
     party_key: SitePath
@@ -133,6 +146,8 @@ class HubSettings(_Strict):
     analysis: SitePath
     inbox: SitePath
     state: SitePath
+    opening: SitePath | None = None
+    holders: dict[Name, SitePath] = {}
     cost: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     cluster: ClusterSettings | None = None
 
@@ -158,6 +173,7 @@ class Settings(_Strict):
     spec_file: SitePath | None = None
     security: SecuritySettings = SecuritySettings()
     steward: StewardSettings | None = None
+    holder: HolderSettings | None = None
     hub: HubSettings | None = None
     analysis: AnalysisSettings | None = None
 

@@ -180,6 +180,12 @@ class LinkageSpec(_Strict):
         return steps[0][1] if records < steps[0][0] else steps[-1][1]
 
     @property
+    def shows_much(self) -> bool:
+        """Whether its filters say more than approved runs alone may see: presence masks, or no limit on edges."""
+        limits = [self.visible_edges] if isinstance(self.visible_edges, float) else list(self.visible_edges.values())
+        return self.presence_masks or max(limits) >= 1
+
+    @property
     def digest(self) -> str:
         """SHA-256 over the spec's canonical JSON, hex."""
         return digest(self)

@@ -25,7 +25,7 @@ from linkage.exchange.keys import Party, PublicParty
 from linkage.exchange.reasons import refuse
 from linkage.exchange.signatures import load_signature
 
-__all__ = ["LARGEST", "Document", "read_document", "write_document"]
+__all__ = ["LARGEST", "Document", "inspect_document", "read_document", "write_document"]
 
 LARGEST = 64 * 1024
 """Bytes of a document, unless its kind has another bound."""
@@ -101,6 +101,17 @@ def write_document(path: Path, kind: str, version: int, content: dict[str, Any],
     return hashlib.sha256(data).hexdigest()
 
 
+def inspect_document(path: Path) -> Document:
+    """Parse a document of whatever kind and version, to show it. Not verified.
+
+    Raises
+    ------
+    SealError
+        As :func:`read_document`.
+    """
+    return _parse(path, LARGEST)
+
+
 def read_document(path: Path, kind: str, versions: Collection[int], *, largest: int = LARGEST) -> Document:
     """Parse a document of a kind, strictly. Not verified.
 
@@ -109,13 +120,17 @@ def read_document(path: Path, kind: str, versions: Collection[int], *, largest: 
     SealError
         ``unreadable``, ``bad-version`` or ``malformed``.
     """
+    return _parse(path, largest, kind, versions)
+
+
+def _parse(path: Path, largest: int, kind: str | None = None, versions: Collection[int] = range(1, 10)) -> Document:
     try:
         with Path(path).open("rb") as file:
             data = file.read(largest + 1)
     except OSError:
         raise refuse("unreadable") from None
     first_line = _FIRST_LINE.match(data)
-    if not first_line or first_line[1].decode() != kind or int(first_line[2]) not in versions:
+    if not first_line or kind not in (None, first_line[1].decode()) or int(first_line[2]) not in versions:
         raise refuse("bad-version")
     lines = data[first_line.end() :].split(b"\n")
     if len(data) > largest or len(lines) != 3 or lines[2]:
@@ -125,4 +140,6 @@ def read_document(path: Path, kind: str, versions: Collection[int], *, largest: 
     except ValueError:
         raise refuse("malformed") from None
     message = first_line[0] + lines[0]
-    return Document(kind, int(first_line[2]), content, hashlib.sha256(data).hexdigest(), message, signature)
+    return Document(
+        first_line[1].decode(), int(first_line[2]), content, hashlib.sha256(data).hexdigest(), message, signature
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,15 +16,18 @@ from linkage.contract.files import load_agreement, load_policy, load_source, loa
 from linkage.contract.settings import Settings
 from linkage.contract.source import SourceSchema
 from linkage.contract.spec import LinkageSpec
-from linkage.errors import ContractError
+from linkage.errors import ContractError, NotPermittedError
 from linkage.exchange.keys import LinkageKey, Party, PublicParty, load_linkage_key, load_party, load_public
+from linkage.exchange.shared_opening import SharedOpening, load_opening
 
 __all__ = [
     "AnalysisSite",
+    "HolderSite",
     "HubSite",
     "StewardSite",
     "current_day",
     "open_analysis",
+    "open_holder",
     "open_hub",
     "open_steward",
     "require_month",
@@ -35,17 +39,27 @@ _MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 
 @dataclass(frozen=True)
 class StewardSite:
-    """An agency."""
+    """An agency. ``opener`` is whom it seals encodings for: the opening key in shares, or the hub where agreed so."""
 
     schema: SourceSchema
     agreement: Agreement
     spec: LinkageSpec
     linkage_key: LinkageKey
     party: Party
-    hub: PublicParty
+    opener: PublicParty | SharedOpening
     analysis: PublicParty
     outbox: Path
     decoys: float | None = None
+
+
+@dataclass(frozen=True)
+class HolderSite:
+    """Who holds a share of the hub's opening key: an agency, or a custodian beside them. No linkage key is needed."""
+
+    party: Party
+    hub: PublicParty
+    opening: SharedOpening
+    outbox: Path
 
 
 @dataclass(frozen=True)
@@ -61,6 +75,8 @@ class HubSite:
     agreements: dict[str, Agreement]
     inbox: Path
     state: Path
+    opening: SharedOpening | None = None
+    holders: tuple[PublicParty, ...] = ()
     cost: float | None = None
 
 
@@ -122,6 +138,8 @@ def open_steward(settings: Settings, source: str) -> StewardSite:
         ``no-section``, ``other-source`` or ``contract-differs``; or a file that is named is wrong.
     KeyFileError
         A key file is missing, damaged or open to others.
+    NotPermittedError
+        ``needs-approval`` if the agreement has the hub open by itself what the spec does not allow it.
     """
     section = settings.steward
     if section is None:
@@ -134,17 +152,62 @@ def open_steward(settings: Settings, source: str) -> StewardSite:
             reason="contract-differs",
             hint="compare project and epoch with: linkage keys show",
         )
+    spec = _spec(settings)
+    agreement.check_opening(spec)
+    opening = _opening(settings, section.opening, [agreement])
     return StewardSite(
         schema=schema,
         agreement=agreement,
-        spec=_spec(settings),
+        spec=spec,
         linkage_key=key,
         party=load_party(section.party_key),
-        hub=load_public(section.hub),
+        opener=load_public(section.hub) if opening is None or agreement.opening == "hub" else opening,
         analysis=load_public(section.analysis),
         outbox=section.outbox,
         decoys=section.decoys,
     )
+
+
+def _opening(settings: Settings, path: Path | None, agreements: Iterable[Agreement] = ()) -> SharedOpening | None:
+    """Read the opening key in shares; there must be one where an agreement has runs approved."""
+    wanting = sorted(agreement.source for agreement in agreements if agreement.needs_opening_key)
+    if path is None and wanting:
+        raise _no_opening_key(f"runs are to be approved by agreement ({', '.join(wanting)})")
+    if path is None:
+        return None
+    opening = load_opening(path)
+    if (opening.project, opening.epoch) != (settings.project, settings.epoch):
+        raise ContractError(
+            "the opening key is another project's or epoch's than the settings",
+            reason="contract-differs",
+            hint="compare project and epoch with: linkage keys show",
+        )
+    return opening
+
+
+def _no_opening_key(why: str) -> ContractError:
+    return ContractError(
+        f"the settings name no opening key, and {why}",
+        reason="no-opening-key",
+        hint='name the file: opening = "keys/opening.pub"; it is made once an epoch by: linkage keys opening',
+    )
+
+
+def open_holder(settings: Settings) -> HolderSite:
+    """Open the site of a holder of the hub's opening key: section ``[holder]``, or an agency's ``[steward]``.
+
+    Raises
+    ------
+    ContractError, KeyFileError
+        As :func:`open_steward`.
+    """
+    section = settings.holder or settings.steward
+    if section is None:
+        raise _no_section("holder")
+    opening = _opening(settings, section.opening)
+    if opening is None:
+        raise _no_opening_key("there is no order to approve without one")
+    return HolderSite(load_party(section.party_key), load_public(section.hub), opening, section.outbox)
 
 
 def source_contract(settings: Settings, source: str) -> tuple[SourceSchema, Agreement]:
@@ -172,24 +235,51 @@ def open_hub(settings: Settings) -> HubSite:
 
     Raises
     ------
-    ContractError, KeyFileError
-        As :func:`open_steward`.
+    ContractError, KeyFileError, NotPermittedError
+        As :func:`open_steward`; ``hub-holds-share`` or ``unknown-holders`` if the opening key is not what it is for.
     """
     section = settings.hub
     if section is None:
         raise _no_section("hub")
+    spec, party = _spec(settings), load_party(section.party_key)
+    agreements = {source: load_agreement(path) for source, path in section.agreements.items()}
+    for agreement in agreements.values():
+        agreement.check_opening(spec)
+    opening = _opening(settings, section.opening, agreements.values())
+    holders = tuple(load_public(path) for path in section.holders.values())
+    if opening is not None:
+        _require_holders(opening, holders, party)
     return HubSite(
         project=settings.project,
         epoch=settings.epoch,
-        spec=_spec(settings),
-        party=load_party(section.party_key),
+        spec=spec,
+        party=party,
         analysis=load_public(section.analysis),
         senders={source: load_public(path) for source, path in section.senders.items()},
-        agreements={source: load_agreement(path) for source, path in section.agreements.items()},
+        agreements=agreements,
         inbox=section.inbox,
         state=section.state,
+        opening=opening,
+        holders=holders,
         cost=section.cost,
     )
+
+
+def _require_holders(opening: SharedOpening, holders: tuple[PublicParty, ...], hub: Party) -> None:
+    """Refuse a hub that holds a share itself, or that does not know by key enough of those who do."""
+    if opening.holder(hub.key_id) is not None:
+        raise NotPermittedError(
+            "the hub itself holds a share of its opening key",
+            reason="hub-holds-share",
+            hint="make a new opening key whose holders are others than the hub: linkage keys opening",
+        )
+    known = sum(opening.holder(holder.key_id) is not None for holder in holders)
+    if known < opening.threshold:
+        raise ContractError(
+            f"{known} holders of the opening key are known by their keys, and {opening.threshold} must approve a run",
+            reason="unknown-holders",
+            hint="name their public key files under [hub.holders]",
+        )
 
 
 def open_analysis(settings: Settings) -> AnalysisSite:

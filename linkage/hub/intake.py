@@ -27,8 +27,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import polars as pl
-
 from linkage.contract.agreement import Agreement
 from linkage.contract.spec import LinkageSpec, digest
 from linkage.errors import NotPermittedError, SealError
@@ -45,6 +43,8 @@ from linkage.exchange import (
     write_receipt,
 )
 from linkage.exchange.files import atomic_write
+from linkage.exchange.shared_opening import SharedOpening
+from linkage.hub.opened import fits, opener_id, sealed_for
 from linkage.hub.state import ACCEPT, QUARANTINE, History, StateFolder, place_copy
 
 __all__ = ["INTAKE_REASONS", "Accepted", "Intake", "Quarantined", "inbox_batches", "take_in"]
@@ -57,6 +57,7 @@ INTAKE_REASONS = {
     "wrong-spec": "encoded by another linkage spec or rule version than this hub links by",
     "no-agreement": "no agreement in force with this source covers it",
     "agreement-differs": "sealed under another agreement or mode than the hub holds; compare the agreement files",
+    "opening-differs": "encodings sealed for another key than the agreement has them opened by; compare key ids",
     "replayed": "this batch has been taken in before",
     "stale": "a newer batch of this source has been taken in already",
     "fingerprint-differs": "encoded with another linkage key or rule version than the other sources' batches",
@@ -136,6 +137,7 @@ def take_in(
     project: str,
     epoch: str,
     today: dt.date,
+    opening: SharedOpening | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Intake:
     """Take batches in. They are moved out of where they are; a refused one is in quarantine, nothing is lost.
@@ -145,7 +147,7 @@ def take_in(
     batches
         Sealed files. None is needed: what an interrupted intake has left is finished in any case.
     hub
-        Opens the encodings and signs the receipts.
+        Opens encodings where agreements have the hub do that by itself, and signs the receipts.
     senders, agreements
         Source -> the key that signs its batches, and what was agreed with it.
     state
@@ -154,6 +156,9 @@ def take_in(
         What the hub links by.
     today
         The day on which agreements must be in force.
+    opening
+        The opening key in shares, for which encodings are sealed where agreements have runs approved. They cannot be
+        looked at here: what is wrong inside shows when a run opens them.
     progress
         Called with the number of files judged and the number of all.
 
@@ -181,7 +186,7 @@ def take_in(
         folder.incoming.mkdir(exist_ok=True)
         left = {path.stem for path in folder.incoming.glob("*.batch")}
         names = {_claim(path, folder): _plain_name(path) for path in batches}
-        judge = _Judge(hub, senders, agreements, spec, project, epoch, today, folder.history())
+        judge = _Judge(hub, senders, agreements, spec, project, epoch, today, opening, folder.history())
         claimed = sorted(folder.incoming.glob("*.batch"), key=_order)
         judged = []
         for number, path in enumerate(claimed):
@@ -230,6 +235,7 @@ class _Judge:
     project: str
     epoch: str
     today: dt.date
+    opening: SharedOpening | None
     history: History
 
     def file(self, path: Path, name: str, *, resumed: bool) -> _Judged:
@@ -249,8 +255,7 @@ class _Judge:
             if resumed and current is not None and current.digest == judged.digest:
                 return replace(judged, finished=True)
             reason = self._not_agreed(manifest) or self._not_new(judged.digest, manifest)
-            if reason is None and not _fits(open_encodings(path, self.hub, sender), self.spec):
-                reason = "contents-mismatch"
+            reason = reason or self._not_inside(path, sender, self.agreements[manifest.source])
             # The ledger and the receipt are about this digest, and whoever sent the file may still hold it open.
             if reason is None and file_digest(path) != judged.digest:
                 reason = "damaged"
@@ -279,6 +284,14 @@ class _Judge:
         found = (manifest.source, manifest.project, manifest.spec_name, manifest.mode, manifest.agreement_digest)
         return None if named == found else "agreement-differs"
 
+    def _not_inside(self, path: Path, sender: PublicParty, agreement: Agreement) -> str | None:
+        """Look inside where the hub may; what is sealed for an approved run is looked at when that comes."""
+        if sealed_for(path) != opener_id(agreement, self.hub, self.opening):
+            return "opening-differs" if agreement.opening == "approval" else "not-for-us"
+        if agreement.opening == "approval":
+            return None
+        return None if fits(open_encodings(path, self.hub, sender), self.spec) else "contents-mismatch"
+
     def _not_new(self, claimed: str, manifest: BatchManifest) -> str | None:
         if claimed in self.history.digests or manifest.batch_id in self.history.batch_ids:
             return "replayed"
@@ -288,17 +301,6 @@ class _Judge:
 
 def _refused(judged: _Judged, reason: str, detail: str | None = None) -> _Judged:
     return replace(judged, reason=reason, detail=detail or INTAKE_REASONS[reason])
-
-
-def _fits(encodings: pl.DataFrame, spec: LinkageSpec) -> bool:
-    """Tell whether the encodings have the spec's filters, all of them, in its length."""
-    names = [entry.name for entry in spec.filters]
-    masks = [f"{name}_mask" for name in names if spec.presence_masks]
-    if set(encodings.columns) != {"pseudonym", "variant", *names, *masks}:
-        return False
-    widths = pl.concat([encodings[name].bin.size().unique() for name in names])
-    variants = int(encodings["variant"].to_numpy().max()) + 1
-    return bool((widths == spec.diffusion.bits // 8).all()) and variants <= spec.variants
 
 
 def _one_fingerprint(judged: list[_Judged], history: History, epoch: str, spec: LinkageSpec) -> list[_Judged]:

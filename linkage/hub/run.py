@@ -36,17 +36,18 @@ from linkage.exchange import (
     atomic_write,
     file_digest,
     ledger,
-    open_encodings,
     seal_person_map,
     verify_batch,
 )
 from linkage.exchange.canonical import dump
 from linkage.exchange.site import refuse_future
+from linkage.hub.approvals import Approving
 from linkage.hub.caution import link_warnings, month_warnings
 from linkage.hub.compare import Candidates
 from linkage.hub.encoded import Encoded
 from linkage.hub.link import Linked, link
 from linkage.hub.near_ties import near_ties, ties_by_source
+from linkage.hub.opened import open_batches
 from linkage.hub.register import register
 from linkage.hub.state import LINK, StateFolder, current_batches, place_copy
 
@@ -106,6 +107,7 @@ def run(
     epoch: str,
     out: Path,
     today: dt.date,
+    approving: Approving | None = None,
     cost: float | None = None,
     comparer: Callable[[Encoded, int], Candidates] | None = None,
     progress: Callable[[str], None] | None = None,
@@ -120,13 +122,16 @@ def run(
     state, out
         The hub's state folder, and where the run's folder shall stand.
     hub, analysis
-        Who opens the encodings and signs the map, and who can open the map.
+        Who signs the map, and opens the encodings where agreements have the hub do that by itself; who can open the
+        map.
     spec, project, epoch
         What is linked by.
     senders, agreements
         Source -> signing key and agreement. A source that is in neither is not linked.
     today
         The day on which the agreements must be in force.
+    approving
+        By whom the run is approved, where agreements ask for it: an order is written and waited for.
     cost
         Cost of a false link in missed ones, see :func:`linkage.hub.link.link`.
     comparer
@@ -141,6 +146,8 @@ def run(
     LinkError
         ``no-batches``, ``wrong-project``, ``fingerprint-differs``, ``pseudonyms-changed``
         (:func:`linkage.hub.register.register`) or what :func:`linkage.hub.link.link` raises.
+    ContractError, SealError
+        What :func:`linkage.hub.opened.open_batches` raises.
     NotPermittedError
         The agreement of a source has ended, or is of another mode now.
     SealError
@@ -166,10 +173,19 @@ def run(
         done = _finished(target, run_id, list(current))
         if done is not None:
             return done
-        encodings = {}
-        for source, path in current.items():
-            _say(progress, f"opening {source}")
-            encodings[source] = open_encodings(path, hub, senders[source])
+        encodings = open_batches(
+            current,
+            manifests,
+            folder=folder,
+            hub=hub,
+            analysis=analysis,
+            senders=senders,
+            agreements=agreements,
+            spec=spec,
+            month=month,
+            approving=approving,
+            progress=progress,
+        )
         _say(progress, "linking")
         trusted = [source for source in senders if source in agreements and agreements[source].mode != "aggregate"]
         repeats = frozenset(source for source, manifest in manifests.items() if not manifest.deduplicated)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from linkage.exchange.site import HubSite
+from linkage.hub.approvals import Approving
 from linkage.hub.compare import Candidates
 from linkage.hub.encoded import Encoded
 from linkage.hub.intake import Intake, take_in
@@ -37,6 +38,7 @@ def take_in_site(
         project=site.project,
         epoch=site.epoch,
         today=today,
+        opening=site.opening,
         progress=progress,
     )
 
@@ -47,6 +49,7 @@ def run_site(
     *,
     out: Path,
     today: dt.date,
+    tell: Callable[[str], None],
     comparer: Callable[[Encoded, int], Candidates] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> HubRun:
@@ -56,6 +59,8 @@ def run_site(
     ----------
     site
         As :func:`linkage.exchange.site.open_hub` has opened it.
+    tell
+        Called with a sentence for the operator, where the run must be approved and is waited for.
     month, out, today, comparer, progress
         See :func:`linkage.hub.run.run`, also for what is returned and raised.
     """
@@ -71,6 +76,7 @@ def run_site(
         epoch=site.epoch,
         out=out,
         today=today,
+        approving=None if site.opening is None else Approving(site.opening, site.holders, site.inbox, tell),
         cost=site.cost,
         comparer=comparer,
         progress=progress,

@@ -7,6 +7,7 @@
       accepted/<source>/<digest>.batch      taken in
       quarantine/<digest>.batch, .json      refused, with the reason beside it
       receipts/<digest>.<status>.receipt    for the agencies
+      orders/                               run orders and their approvals
       ledger                                what was done; the only thing that decides what counts
       unfinished                            files that a run is writing now, elsewhere perhaps; gone when it is done
 
@@ -34,8 +35,8 @@ if sys.platform != "win32":
 
 __all__ = ["Current", "History", "StateFolder", "current_batches", "place_copy"]
 
-ACCEPT, QUARANTINE, LINK = "accept", "quarantine", "link"
-"""Actions in the ledger."""
+ACCEPT, QUARANTINE, REFUSE, LINK = "accept", "quarantine", "refuse", "link"
+"""Actions in the ledger. ``refuse`` takes an ``accept`` back: the batch was opened, and was not what it said."""
 
 _COPY = 1 << 20
 
@@ -78,6 +79,10 @@ class History:
             digest, manifest.serial, manifest.epoch, manifest.spec_digest, manifest.fingerprint
         )
 
+    def refuse(self, digest: str) -> None:
+        """Note that a batch that was taken in is none: its source has no current one, and it cannot come again."""
+        self.current = {source: entry for source, entry in self.current.items() if entry.digest != digest}
+
 
 @dataclass(frozen=True)
 class StateFolder:
@@ -104,6 +109,11 @@ class StateFolder:
     def receipts(self) -> Path:
         """Receipts for the agencies."""
         return self.root / "receipts"
+
+    @property
+    def orders(self) -> Path:
+        """Run orders for the holders of the opening key, and what they approved."""
+        return self.root / "orders"
 
     @property
     def ledger(self) -> Path:
@@ -189,6 +199,9 @@ class StateFolder:
                     str(extra["spec_digest"]),
                     str(extra["fingerprint"]),
                 )
+            elif entry.action == REFUSE:
+                history.refuse(entry.object)
+                history.quarantined[entry.object] = str(extra["reason"])
             elif entry.action == QUARANTINE:
                 history.quarantined[entry.object] = str(extra["reason"])
         return history

@@ -30,7 +30,7 @@ def submit_site(
         spec=site.spec,
         linkage_key=site.linkage_key,
         party=site.party,
-        hub=site.hub,
+        opener=site.opener,
         analysis=site.analysis,
         outbox=site.outbox,
         month=month,

@@ -26,6 +26,7 @@ from linkage.exchange import (
     seal_batch,
 )
 from linkage.exchange.batch import SMALLEST_BATCH
+from linkage.exchange.shared_opening import SharedOpening
 from linkage.exchange.site import refuse_future
 from linkage.steward.decoys import decoy_facts, decoy_key, decoy_pseudonyms, draw_decoys, number_of_decoys
 from linkage.steward.edges import ANY, require_few_edges, visible_edges
@@ -53,6 +54,7 @@ class Submission:
     report: CheckReport
     visible_edges: dict[str, float]
     edges_allowed: float
+    events: int
     test_persons: int = 0
     decoys: int = 0
 
@@ -66,6 +68,7 @@ class Submission:
             "visible_edges_allowed": self.edges_allowed,
             "test_persons": self.test_persons,
             "decoys": self.decoys,
+            "events": self.events,
             "report": dataclasses.asdict(self.report),
         }
         return json.dumps(content, indent=2)
@@ -87,7 +90,7 @@ class Submission:
             " only the hub can open them, and it has no key to turn them back into names.",
             *(planted if self.test_persons else []),
             *(made_up if self.decoys else []),
-            f"{manifest.events} contacts as facts, with month and age and without names or dates of birth;"
+            f"{self.events} contacts as facts, with month and age and without names or dates of birth;"
             " only the analysis can open them.",
             f"{self.report.failed_rows} rows were left out because they break a rule;"
             f" {self.report.contacts_not_counted} contacts are under no tier and were not sent.",
@@ -106,7 +109,7 @@ def submit(
     spec: LinkageSpec,
     linkage_key: LinkageKey,
     party: Party,
-    hub: PublicParty,
+    opener: PublicParty | SharedOpening,
     analysis: PublicParty,
     outbox: Path,
     month: str,
@@ -126,8 +129,9 @@ def submit(
         The agencies' common key; its project must be the agreement's.
     party
         This agency's own keys: signs the batch and makes the pseudonyms.
-    hub, analysis
-        Whom the two compartments are sealed for.
+    opener, analysis
+        Whom the two compartments are sealed for. ``opener`` is the opening key in shares, or the hub itself where the
+        agreement says so.
     outbox
         Folder for the batch, named ``<source>-<month>.batch``; an earlier one of that month is replaced.
     month
@@ -150,6 +154,7 @@ def submit(
         than persons. Nothing is written.
     """
     _require_allowed(schema, agreement, spec, linkage_key, today)
+    _require_opener(agreement, spec, opener)
     refuse_future(month, today)
     checked = find_failures(read_extract(extract, schema), schema, today=today)
     require_tolerance(checked, schema)
@@ -198,14 +203,13 @@ def submit(
         fingerprint=fingerprint(spec, linkage_key),
         records=own + decoyed,
         rows=len(encodings),
-        events=len(contacts),
         mode="consent" if agreement.mode == "consent" else "full",
         agreement_digest=digest(agreement),
         deduplicated=schema.deduplicated,
         tool_version=__version__,
     )
     path = outbox / f"{schema.source}-{month}.batch"
-    seal_batch(path, manifest, encodings, contacts, party, hub, analysis)
+    seal_batch(path, manifest, encodings, contacts, party, opener, analysis)
     report = describe(checked, tiered, schema, agreement)
     return Submission(
         path,
@@ -214,6 +218,7 @@ def submit(
         report,
         edges,
         spec.edges_allowed(own),
+        len(contacts),
         planted["local_id"].n_unique(),
         decoyed,
     )
@@ -263,4 +268,15 @@ def _require_allowed(
             f"the agreement of source {agreement.source} allows counts only, no records",
             reason="aggregate-only",
             hint="federal law forbids to disclose records of funded victim services, also encoded ones",
+        )
+
+
+def _require_opener(agreement: Agreement, spec: LinkageSpec, opener: PublicParty | SharedOpening) -> None:
+    """Refuse to seal for a key that opens otherwise than was agreed."""
+    agreement.check_opening(spec)
+    if isinstance(opener, SharedOpening) != (agreement.opening == "approval"):
+        raise NotPermittedError(
+            "the encodings would be sealed for a key that is opened otherwise than the agreement says",
+            reason="opening-differs",
+            hint="opening: approval goes with an opening key in shares, opening: hub with the hub's own",
         )

@@ -102,8 +102,10 @@ def made_sites(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _agreement(name: str, target: Path) -> None:
     """Copy an example agreement with dates that hold whenever the tests run."""
     text = (schemas_folder() / "agreements" / f"{name}.yaml").read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if not line.startswith(("starts:", "ends:"))]
-    target.write_text("\n".join([*lines, "starts: 2020-01-01", "ends: 2999-12-31"]) + "\n", encoding="utf-8")
+    lines = [line for line in text.splitlines() if not line.startswith(("starts:", "ends:", "opening:"))]
+    target.write_text(
+        "\n".join([*lines, "opening: hub", "starts: 2020-01-01", "ends: 2999-12-31"]) + "\n", encoding="utf-8"
+    )
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from linkage.contract import Agreement, load_agreement, load_policy
+from linkage.contract import Agreement, load_agreement, load_policy, load_spec
 from linkage.contract.spec import digest
 from linkage.contract.vocabulary import FACT_MARKS, FACT_SCHEMA, IDENTIFIER_KINDS
 from linkage.errors import ContractError, NotPermittedError
@@ -74,6 +74,20 @@ def test_in_force_from_the_first_to_the_last_day(good: Good, day: dt.date, holds
     assert day.isoformat() in str(caught.value)
 
 
+@pytest.mark.parametrize("spec", ["default", "guarded", "precise"])
+def test_a_spec_that_shows_much_is_opened_in_approved_runs_alone(good: Good, spec: str) -> None:
+    by_hub = Agreement.model_validate(good("agreement") | {"opening": "hub"})
+    approved = Agreement.model_validate(good("agreement") | {"opening": "approval"})
+    assert Agreement.model_validate(good("agreement")).opening == "approval"
+    approved.check_opening(load_spec(spec))
+    if spec != "precise":
+        by_hub.check_opening(load_spec(spec))
+        return
+    with pytest.raises(NotPermittedError) as caught:
+        by_hub.check_opening(load_spec(spec))
+    assert caught.value.reason == "needs-approval"
+
+
 def test_one_day_is_an_agreement_and_nothing_can_be_changed(bad: Bad) -> None:
     agreement = Agreement.model_validate(bad("agreement", {"ends": "2026-01-01"}))
     agreement.check_in_force(dt.date(2026, 1, 1))
@@ -96,6 +110,7 @@ def test_the_digest_ignores_the_title_and_changes_with_anything_else(good: Good)
         "starts": "2026-01-02",
         "ends": "2027-12-30",
         "refers_to": ["pohsey"],
+        "opening": "hub",
     }
     assert {*other, "agreement", "title"} == set(Agreement.model_fields)
     usual = digest(Agreement.model_validate(content))

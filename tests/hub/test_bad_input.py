@@ -184,11 +184,11 @@ def taken_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
         frame = encodings(bits, "x").with_columns(pseudonym=pl.Series(names))
         empty = {name: pl.Series([None] * 40, dtype=kind) for name, kind in FACT_SCHEMA.items()}
         facts = pl.DataFrame(empty | {"pseudonym": names, "month": ["2014-03"] * 40, "decoy": [False] * 40})
-        agreement = load_agreement(source)
+        agreement = load_agreement(source).model_copy(update={"opening": "hub"})
         manifest = BatchManifest(
             project="milwaukee", epoch="2026-1", source=source, batch_id=new_batch_id(),
             serial=1_795_000_000_000_000 + serial, month="2026-11", spec_name="default", spec_digest=SPEC.digest,
-            rules_version=SPEC.rules, fingerprint="f" * 64, records=40, rows=40, events=40, mode=agreement.mode,
+            rules_version=SPEC.rules, fingerprint="f" * 64, records=40, rows=40, mode=agreement.mode,
             agreement_digest=digest(agreement), deduplicated=True, tool_version="0.1.0",
         )  # fmt: skip
         to = parties["hub"].public, parties["analysis"].public
@@ -197,7 +197,7 @@ def taken_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
         inbox_batches(root / "inbox"),
         hub=parties["hub"],
         senders={source: parties[source].public for source in SOURCES},
-        agreements={source: load_agreement(source) for source in SOURCES},
+        agreements={source: load_agreement(source).model_copy(update={"opening": "hub"}) for source in SOURCES},
         state=root / "state",
         spec=SPEC,
         project="milwaukee",
@@ -217,7 +217,7 @@ def hub_run(root: Path, out: str, progress: Callable[[str], None] | None = None)
         analysis=parties["analysis"].public,
         spec=SPEC,
         senders={source: parties[source].public for source in SOURCES},
-        agreements={source: load_agreement(source) for source in SOURCES},
+        agreements={source: load_agreement(source).model_copy(update={"opening": "hub"}) for source in SOURCES},
         project="milwaukee",
         epoch="2026-1",
         out=root / out,

@@ -56,7 +56,9 @@ class Hub:
     root: Path
     parties: dict[str, Party]
     agreements: dict[str, Agreement] = field(
-        default_factory=lambda: {source: load_agreement(source) for source in SOURCES}
+        default_factory=lambda: {
+            source: load_agreement(source).model_copy(update={"opening": "hub"}) for source in SOURCES
+        }
     )
     serial: int = 1_795_000_000_000_000
 
@@ -94,7 +96,6 @@ class Hub:
             "fingerprint": "f" * 64,
             "records": records,
             "rows": encodings.height,
-            "events": facts.height,
             "mode": self.agreements[source].mode if source in self.agreements else "full",
             "agreement_digest": digest(self.agreements[source]) if source in self.agreements else "0" * 64,
             "deduplicated": True,
@@ -210,7 +211,7 @@ def _flip_manifest(path: Path) -> None:
 
 
 def _next_version(path: Path) -> None:
-    path.write_bytes(path.read_bytes().replace(b"linkage-batch/3\n", b"linkage-batch/4\n", 1))
+    path.write_bytes(path.read_bytes().replace(b"linkage-batch/4\n", b"linkage-batch/9\n", 1))
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,9 @@ def linked(root: Path, name: str, decoys: float | None) -> Inputs:
     """Send the same extracts under the same keys, link, and open what the analysis gets."""
     parties = {path.stem: load_party(path) for path in (root / "keys").glob("*.key")}
     key = load_linkage_key(root / "linkage.key")
-    agreements = {source: load_agreement("mpd").model_copy(update={"source": source}) for source in SOURCES}
+    agreements = {
+        source: load_agreement("mpd").model_copy(update={"source": source, "opening": "hub"}) for source in SOURCES
+    }
     spec, inbox = load_spec("default"), root / name / "inbox"
     for source in SOURCES:
         submit(
@@ -43,7 +45,7 @@ def linked(root: Path, name: str, decoys: float | None) -> Inputs:
             spec=spec,
             linkage_key=key,
             party=parties[source],
-            hub=parties["hub"].public,
+            opener=parties["hub"].public,
             analysis=parties["analysis"].public,
             outbox=inbox,
             month=MONTH,

@@ -39,7 +39,10 @@ class Road:
         }
         self.key = create_linkage_key(root / "linkage.key", "milwaukee", "2026-1")
         self.spec = load_spec("default")
-        self.agreements = {name: load_agreement(schemas_folder() / "agreements" / f"{name}.yaml") for name in SOURCES}
+        self.agreements = {
+            name: load_agreement(schemas_folder() / "agreements" / f"{name}.yaml").model_copy(update={"opening": "hub"})
+            for name in SOURCES
+        }
         made = draw_population(MILWAUKEE, 4, root / "population", 500)
         paths = [root / "population" / entry["path"] for entry in made["files"]]
         self.extracts = {path.parent.name: path for path in paths if path.parent.parent.name == "extracts"}
@@ -58,7 +61,7 @@ class Road:
                 spec=self.spec,
                 linkage_key=self.key,
                 party=self.parties[source],
-                hub=self.parties["hub"].public,
+                opener=self.parties["hub"].public,
                 analysis=self.parties["analysis"].public,
                 outbox=folder / "inbox",
                 month=MONTH,

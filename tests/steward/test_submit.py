@@ -30,6 +30,7 @@ from linkage.exchange import (
     open_facts,
     verify_batch,
 )
+from linkage.exchange.shared_opening import create_opening, join_opening, open_share
 from linkage.lab.planted import draw_test_persons
 from linkage.steward.fingerprint import fingerprint
 from linkage.steward.planted import read_planted
@@ -69,10 +70,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     folder = tmp_path_factory.mktemp("keys")
     for name in ("shelter", "hub", "analysis"):
         create_party(folder / name, name)
+    holders = [load_party(create_party(folder / name, name)[0]) for name in ("board", "court")]
+    opening = create_opening(folder / "opening.pub", "test", "2026-1", [holder.public for holder in holders], 2)
     return SimpleNamespace(
         linkage_key=create_linkage_key(folder / "linkage.key", "test", "2026-1"),
         **{name: load_party(folder / name / f"{name}.key") for name in ("shelter", "hub", "analysis")},
         public={name: load_public(folder / name / f"{name}.pub") for name in ("shelter", "hub", "analysis")},
+        opening=opening,
+        opener=join_opening(opening, [open_share(opening, holder) for holder in holders]),
     )
 
 
@@ -124,7 +129,7 @@ def send(
             "spec": load_spec("default"),
             "linkage_key": site.linkage_key,
             "party": site.shelter,
-            "hub": site.public["hub"],
+            "opener": site.opening,
             "analysis": site.public["analysis"],
             "outbox": tmp_path / "outbox",
             "month": MONTH,
@@ -165,7 +170,7 @@ def refused(
 
 def openings(sent: Any, site: SimpleNamespace) -> tuple[pl.DataFrame, pl.DataFrame]:
     sender = site.public["shelter"]
-    return open_encodings(sent.path, site.hub, sender), open_facts(sent.path, site.analysis, sender)
+    return open_encodings(sent.path, site.opener, sender), open_facts(sent.path, site.analysis, sender)
 
 
 MASKED = load_spec("precise").model_copy(update={"name": "default"})
@@ -192,10 +197,10 @@ def test_a_batch_is_opened_by_its_two_recipients_and_fits_its_manifest(
     assert sent.digest == file_digest(sent.path)
 
     manifest = verify_batch(sent.path, site.public["shelter"])
-    assert manifest == sent.manifest
+    assert manifest == sent.manifest and manifest.events is None
     encodings, facts = openings(sent, site)
     # The sentinel has an alias; every other person has one name.
-    assert (manifest.records, manifest.rows, manifest.events) == (PERSONS, PERSONS + 1, PERSONS + 1)
+    assert (manifest.records, manifest.rows, sent.events) == (PERSONS, PERSONS + 1, PERSONS + 1)
     assert (encodings["pseudonym"].n_unique(), encodings.height, facts.height) == (PERSONS, PERSONS + 1, PERSONS + 1)
 
     expected = set(site.shelter.pseudonyms(row["PID"] for row in rows if row["PID"] != "999"))
@@ -273,7 +278,7 @@ def test_another_agency_has_other_pseudonyms_and_pads_otherwise_but_encodes_alik
     own, _ = openings(send(rows, spec=MASKED), site)
     private, public = create_party(tmp_path / "other", "other")
     sent = send(rows, spec=MASKED, party=load_party(private))
-    other = open_encodings(sent.path, site.hub, load_public(public))
+    other = open_encodings(sent.path, site.opener, load_public(public))
     assert not set(own["pseudonym"]) & set(other["pseudonym"])
     for name in ("given", "family", "birth", "place"):
         assert set(own[name]) == set(other[name]), name
@@ -505,9 +510,25 @@ def test_a_batch_of_one_person_or_none_is_not_made(
 
 
 def test_hub_and_analysis_are_two(
-    refused: Callable[..., LinkageError], people: Callable[..., Rows], site: SimpleNamespace
+    refused: Callable[..., LinkageError],
+    people: Callable[..., Rows],
+    site: SimpleNamespace,
+    make_agreement: Callable[..., Agreement],
 ) -> None:
-    refused(NotPermittedError, "one-key-two-roles", people(), analysis=site.public["hub"])
+    hub = {"opener": site.public["hub"], "agreement": make_agreement(opening="hub")}
+    refused(NotPermittedError, "one-key-two-roles", people(), analysis=site.public["hub"], **hub)
+
+
+def test_encodings_are_sealed_for_the_key_that_was_agreed(
+    refused: Callable[..., LinkageError],
+    people: Callable[..., Rows],
+    site: SimpleNamespace,
+    make_agreement: Callable[..., Agreement],
+) -> None:
+    refused(NotPermittedError, "opening-differs", people(), opener=site.public["hub"])
+    refused(NotPermittedError, "opening-differs", people(), agreement=make_agreement(opening="hub"))
+    shown = {"spec": MASKED, "opener": site.public["hub"], "agreement": make_agreement(opening="hub")}
+    refused(NotPermittedError, "needs-approval", people(), **shown)
 
 
 def test_a_refused_extract_leaves_the_batch_of_the_month_as_it_is(send: Send, people: Callable[..., Rows]) -> None:
@@ -541,7 +562,7 @@ def test_test_persons_are_sent_like_anybody_and_only_the_analysis_is_told(
     sent = send(people(), test_persons=path)
     assert (sent.test_persons, plain.test_persons) == (len(names), 0)
     assert sent.manifest.records == PERSONS + len(names)
-    assert sent.manifest.events == plain.manifest.events + len(names)
+    assert sent.events == plain.events + len(names)
     assert json.loads(sent.to_json())["test_persons"] == len(names)
     assert any(f"{len(names)} of the persons are agreed test persons" in text for text in sent.words())
     assert not any("test persons" in text for text in plain.words())
@@ -611,7 +632,7 @@ def test_decoys_are_sent_like_anybody_and_only_the_analysis_is_told(
     encodings, facts = openings(sent, site)
     assert sent.decoys == 10 and json.loads(sent.to_json())["decoys"] == 10
     assert any(sentence.startswith("10 of the records are decoys") for sentence in sent.words())
-    assert sent.manifest.records == PERSONS + 10 and sent.manifest.events == len(facts)
+    assert sent.manifest.records == PERSONS + 10 and sent.events == len(facts)
     assert encodings.columns == plain[0].columns
     made_up = facts.filter(pl.col("decoy"))
     assert made_up["pseudonym"].n_unique() == len(made_up) == 10
