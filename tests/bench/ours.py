@@ -35,5 +35,12 @@ def hub(step: str, **parameters: Any) -> dict[str, Any]:
     return found
 
 
+def attacks(step: str, **parameters: Any) -> dict[str, Any]:
+    import attack_tasks
+
+    found: dict[str, Any] = getattr(attack_tasks, step)(**parameters)
+    return found
+
+
 if __name__ == "__main__":
-    run_task({"write_set": write_set, "prepare": prepare, "steward": steward, "hub": hub})
+    run_task({"write_set": write_set, "prepare": prepare, "steward": steward, "hub": hub, "attacks": attacks})

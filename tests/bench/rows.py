@@ -31,6 +31,8 @@ class Sizes:
         True persons of the population whose records are sealed and linked.
     growth
         Records in all of the links that show how the cost grows.
+    attacked
+        Records a list of the attack.
     sets, profiles, seeds
         Of the F1 rows; seeds are those of the demo populations.
     """
@@ -46,9 +48,10 @@ class Sizes:
     sets: tuple[str, ...] = ("febrl4", "hist3", "population", "febrl3")
     profiles: tuple[str, ...] = ("default", "guarded", "precise")
     seeds: tuple[int, ...] = (1, 2, 3)
+    attacked: int = 1_000
 
 
-QUICK = Sizes(1, 400, 500, 600, 300, 1_000, 2_000, (2_000,), ("febrl4",), ("default",), (1,))
+QUICK = Sizes(1, 400, 500, 600, 300, 1_000, 2_000, (2_000,), ("febrl4",), ("default",), (1,), 200)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from attack_rows import attack
 from f1 import f1
 from processes import AbsentError, Runner
 from rich.console import Console
@@ -30,6 +31,7 @@ ROWS: dict[str, Callable[[Runner, Sizes], list[Line]]] = {
     "million": million,
     "f1": f1,
     "growth": growth,
+    "attack": attack,
 }
 
 
