@@ -37,7 +37,7 @@ def seal(extract: str, source: str, month: str, settings: str | None) -> dict[st
     """Seal the batch; return where it is and what its manifest says."""
     site = open_steward(site_settings(settings), source)
     sent = submit_site(site, Path(extract), month=month, today=current_day())
-    counts = {name: getattr(sent.manifest, name) for name in ("records", "rows", "events")}
+    counts = {"records": sent.manifest.records, "rows": sent.manifest.rows, "events": sent.events}
     return {"batch": str(sent.path), "digest": sent.digest, **counts}
 
 

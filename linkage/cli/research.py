@@ -135,7 +135,7 @@ def verify(
     if not release.is_dir():
         hint = "unpack the release, and name the folder that holds release.json"
         raise ReleaseError(f"{release}: no such folder", reason="not-found", hint=hint)
-    public = load_public(signer) if signer is not None else None
+    public = load_public(signer, archived=True) if signer is not None else None
     with working("auditing"):
         report = verify_release(release, public)
     if json:

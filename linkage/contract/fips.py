@@ -1,10 +1,17 @@
 """The FIPS switch: ``[security] fips = true`` in a site's settings, which fails closed.
 
 Two libraries do the cryptography, each with an OpenSSL of its own: Python's (``hashlib``, ``hmac``) and that of
-``cryptography``. Both must say that they work in FIPS mode; one that cannot tell does not. And every part that is used
-must be approved: the encoding is HMAC-SHA-256 and HKDF-SHA-256 alone, but the sealed file pairs ML-KEM-768 with X25519,
-which SP 800-186 does not list for key agreement. So a site under the switch refuses to seal and open, by name, rather
-than believe itself covered; the parts are told even where the mode is right.
+``cryptography``. Both must say that they work in FIPS mode; one that cannot tell does not. And every part that is about
+to be used must be approved. All that the package uses are (:data:`PARTS`), so that what is refused is a provider out of
+its mode; archives of earlier versions need X25519, which is not (:data:`ARCHIVED_PARTS`), and no command reads them.
+
+What the switch does not say: approved primitives are not a validated module, and how they are put together has no
+approval of its own. ML-KEM-1024 with P-384 is a hybrid: both halves are approved key establishment, and SP 800-56C
+rev. 2 and SP 800-227 let two shared secrets be joined by a hash over both; the very combiner is that of an Internet
+draft. HPKE (RFC 9180) and Cobblestone take the IVs of AES-GCM from a key derivation and count on from there, as TLS 1.3
+does; whether SP 800-38D covers that outside TLS is for a validating laboratory to say. Opening keys come from one seed
+by HKDF, where FIPS 203 and FIPS 186-5 have their random bits from a generator directly. Shares (SLIP-39) split a key in
+a way for which there is no standard.
 """
 
 from __future__ import annotations
@@ -17,7 +24,7 @@ from cryptography.hazmat.backends import default_backend
 
 from linkage.errors import NotPermittedError
 
-__all__ = ["PARTS", "Part", "modes", "require_fips"]
+__all__ = ["ARCHIVED_PARTS", "PARTS", "Part", "modes", "require_fips"]
 
 
 @dataclass(frozen=True)
@@ -42,19 +49,23 @@ class Part:
 PARTS = (
     Part("SHA-256", "digests, key ids", "FIPS 180-4"),
     Part("HMAC-SHA-256", "positions of tokens, diffusion, padding, pseudonyms, fingerprint", "FIPS 198-1"),
-    Part("HKDF-SHA-256", "the key tree, HPKE", "SP 800-56C"),
-    Part("HKDF-SHA-384", "HPKE with opening keys", "SP 800-56C"),
+    Part("HKDF-SHA-256", "the key tree, keys from a seed", "SP 800-56C"),
+    Part("HKDF-SHA-384", "HPKE", "SP 800-56C"),
     Part("HKDF-SHA-512", "keys of chunks", "SP 800-56C"),
     Part("AES-256-GCM", "wrapped keys, chunks", "SP 800-38D"),
     Part("SHA3-256", "joining the two secrets of a sealed key", "FIPS 202"),
-    Part("ML-KEM-1024", "sealing for opening keys", "FIPS 203"),
-    Part("P-384", "sealing for opening keys", "SP 800-56A"),
-    Part("ML-KEM-768", "sealing", "FIPS 203"),
-    Part("X25519", "sealing", None),
+    Part("ML-KEM-1024", "sealing", "FIPS 203"),
+    Part("P-384", "sealing", "SP 800-56A, SP 800-186"),
     Part("Ed25519", "signing", "FIPS 186-5"),
     Part("ML-DSA-65", "signing", "FIPS 204"),
 )
-"""All primitives that the package uses, for whatever."""
+"""All primitives that the package uses, for whatever, but those of archives."""
+
+ARCHIVED_PARTS = (
+    Part("ML-KEM-768", "opening files of versions 1 to 3", "FIPS 203"),
+    Part("X25519", "opening files of versions 1 to 3", None),
+)
+"""What an archive needs besides: only a caller from Python that says so reads one, and it asks for these too."""
 
 
 def modes() -> dict[str, bool]:
@@ -80,7 +91,7 @@ def require_fips(parts: Sequence[Part] = PARTS, found: dict[str, bool] | None = 
     Parameters
     ----------
     parts
-        What is about to be used; all that the package has, unless said.
+        What is about to be used; those of today, unless said.
     found
         What :func:`modes` found; it is asked where this is not given.
 

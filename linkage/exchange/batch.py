@@ -25,7 +25,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, StringConstraints, Va
 
 from linkage.contract.vocabulary import FACT_SCHEMA, FACT_VALUES, Month, Name
 from linkage.errors import NotPermittedError
-from linkage.exchange.envelope import KINDS, Compartment, inspect, read_compartments, seal, verify
+from linkage.exchange.envelope import KINDS, Compartment, Opener, Recipient, inspect, read_compartments, seal, verify
 from linkage.exchange.frames import from_parquet, to_parquet
 from linkage.exchange.keys import Party, PublicParty
 from linkage.exchange.manifest import HEX32, Strict
@@ -134,8 +134,8 @@ def seal_batch(
     encodings: pl.DataFrame,
     facts: pl.DataFrame,
     sender: Party,
-    hub: PublicParty,
-    analysis: PublicParty,
+    hub: Recipient,
+    analysis: Recipient,
 ) -> None:
     """Check, sort, encrypt and sign one batch.
 
@@ -242,7 +242,7 @@ def verify_batch(path: Path, sender: PublicParty) -> BatchManifest:
     return _manifest(verify(path, sender, "batch"))
 
 
-def open_encodings(path: Path, hub: Party, sender: PublicParty) -> pl.DataFrame:
+def open_encodings(path: Path, hub: Opener, sender: PublicParty) -> pl.DataFrame:
     """Verify a batch, open the hub's compartment and check it against the manifest.
 
     Returns

@@ -2,20 +2,22 @@
 
 ::
 
-    linkage-batch/3 LF                      which kind, which version
+    linkage-batch/4 LF                      which kind, which version
     manifest length                         4 bytes, big-endian
     manifest                                canonical JSON
     signature                               Ed25519 and ML-DSA-65, 3373 bytes, over the first line and the manifest
     compartment, compartment, ...           in the manifest's order, sizes and SHA-256 in the manifest
 
-Each compartment has its own random content key. HPKE (ML-KEM-768 with X25519) wraps it for the recipient; Cobblestone
-(chunked AES-256-GCM) encrypts the content under it. Both are bound to kind, file id, compartment, sender and
-recipient, so that no part of one file is of use in another. HPKE does not say who sealed: the signature does, and it
-is checked before anything else is believed. ``schemas/batch.md`` has every byte.
+Each compartment has its own random content key. HPKE (ML-KEM-1024 with P-384) wraps it for the recipient; Cobblestone
+(chunked AES-256-GCM) encrypts the content under it, padded (:mod:`linkage.exchange.padding`), so that its size tells
+only roughly how much there is. Both are bound to kind, file id, compartment, sender and recipient, so that no part of
+one file is of use in another. HPKE does not say who sealed: the signature does, and it is checked before anything else
+is believed. ``schemas/batch.md`` has every byte.
 
 Older files stay readable: a later format has another number in its first line and the earlier ones are kept beside it.
-Versions 1 and 2 were signed with Ed25519 alone: they are read with archived keys, and under a present key refused as
-``downgraded``. What a kind's compartments hold differs from version to version too.
+A version belongs to one version of party keys (:data:`KEYS`): those before the newest are read with archived keys, and
+under a later key refused as ``downgraded``. Versions before 4 were not padded. What a kind's compartments hold differs
+from version to version too.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
 from cryptography.exceptions import InvalidTag
@@ -39,20 +41,22 @@ from linkage.exchange.files import atomic_write
 from linkage.exchange.keys import Party, PublicParty
 from linkage.exchange.manifest import (
     LARGEST_MANIFEST,
-    SUITE,
-    WRAPPED,
     Manifest,
     compartment_info,
     dump_manifest,
     parse_manifest,
 )
+from linkage.exchange.padding import Unpadded, padded, padded_size
 from linkage.exchange.reasons import refuse
-from linkage.exchange.signatures import ARCHIVED_SIZE, SIZE
+from linkage.exchange.signatures import SIZE
+from linkage.exchange.suites import CONTENT_KEY_SIZE, NEWEST, SUITES, Suite
 
 __all__ = [
+    "KEYS",
     "KINDS",
-    "SUITE",
     "Compartment",
+    "Opener",
+    "Recipient",
     "file_digest",
     "inspect",
     "open_compartment",
@@ -61,15 +65,39 @@ __all__ = [
     "verify",
 ]
 
-KINDS = {"batch": 3, "person-map": 3}
+KINDS = {"batch": 4, "bridge": 4, "person-map": 4}
 """What is sealed -> the version that is written; every version from 1 on is read."""
+
+KEYS = {1: 1, 2: 1, 3: 2, 4: NEWEST}
+"""Version of a sealed file -> version of the party keys that sign it and that it is sealed for."""
 
 _CHUNK = 1 << 20
 _LONGEST_LINE = 64
-_SIGNED_TWICE = 3
-"""The version from which on both algorithms sign."""
+_FIRST_PADDED = 4
 _PURPOSE = "envelope"
-_FIRST_LINE = re.compile(rb"linkage-(batch|person-map)/([1-9])\n")
+_FIRST_LINE = re.compile(rb"linkage-(batch|bridge|person-map)/([1-9])\n")
+
+
+class Recipient(Protocol):
+    """Whoever a compartment can be sealed for: a party, or the public part of an opening key alone."""
+
+    @property
+    def key_id(self) -> str:
+        """The id of its public keys."""
+
+    def wrap(self, content_key: bytes, info: bytes) -> bytes:
+        """Encrypt a content key for it."""
+
+
+class Opener(Protocol):
+    """Whoever can open a compartment: a party, or an opening key alone."""
+
+    @property
+    def key_id(self) -> str:
+        """The id of its public keys."""
+
+    def unwrap(self, wrapped: bytes, info: bytes) -> bytes:
+        """Decrypt a content key."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +109,13 @@ class Compartment:
     name
         Lower-case letters and hyphens; once per file.
     recipient
-        The only party that can open it.
+        The only one that can open it.
     source
         A file, or the content itself, so that it need not touch the disk unencrypted.
     """
 
     name: str
-    recipient: PublicParty
+    recipient: Recipient
     source: Path | bytes
 
 
@@ -109,7 +137,11 @@ class _Envelope:
 
     @property
     def version(self) -> int:
-        return int(self.first_line[-2:-1])
+        return _version(self.first_line)
+
+    @property
+    def suite(self) -> Suite:
+        return SUITES[KEYS[self.version]]
 
     def offset(self, name: str) -> int:
         position = self.start
@@ -173,7 +205,7 @@ def seal(path: Path, kind: str, header: dict[str, Any], compartments: list[Compa
     first_line = f"linkage-{kind}/{KINDS[kind]}\n".encode()
     with ExitStack() as sources:
         plain = [sources.enter_context(_plain(compartment.source)) for compartment in compartments]
-        sizes = [_sealed_size(file.seek(0, os.SEEK_END)) for file in plain]
+        sizes = [_sealed_size(padded_size(file.seek(0, os.SEEK_END))) for file in plain]
         jobs = [_Job(kind, file_id, compartment, sender) for compartment in compartments]
         entries = [job.entry(size, "0" * 64) for job, size in zip(jobs, sizes, strict=True)]
         length = len(dump_manifest(file_id, sender.key_id, header, entries))
@@ -204,21 +236,22 @@ class _Job:
     def __init__(self, kind: str, file_id: str, compartment: Compartment, sender: Party) -> None:
         self._name, self._recipient = compartment.name, compartment.recipient.key_id
         info = compartment_info(kind, file_id, compartment.name, sender.key_id, self._recipient)
-        content_key = secrets.token_bytes(32)
+        content_key = secrets.token_bytes(CONTENT_KEY_SIZE)
         self._wrapped = encode_bytes(compartment.recipient.wrap(content_key, info))
         self._encryptor = Cobblestone256Encryptor(content_key, info)
 
     def encrypt(self, plain: BinaryIO, file: BinaryIO) -> tuple[int, str]:
-        """Encrypt all of ``plain`` to where ``file`` stands; return size and SHA-256 of what was written."""
+        """Encrypt all of ``plain``, padded, to where ``file`` stands; return size and SHA-256 of what was written."""
         digest, size = hashlib.sha256(), 0
+        length = plain.seek(0, os.SEEK_END)
         plain.seek(0)
-        for piece in self._pieces(plain):
+        for piece in self._pieces(padded(_chunks(plain), length)):
             digest.update(piece)
             size += file.write(piece)
         return size, digest.hexdigest()
 
-    def _pieces(self, plain: BinaryIO) -> Iterator[bytes]:
-        for piece in _chunks(plain):
+    def _pieces(self, plain: Iterator[bytes]) -> Iterator[bytes]:
+        for piece in plain:
             yield self._encryptor.update(piece)
         yield self._encryptor.finalize()
 
@@ -227,7 +260,7 @@ class _Job:
         return {
             "name": self._name,
             "recipient": self._recipient,
-            "suite": SUITE,
+            "suite": SUITES[NEWEST].name,
             "key": self._wrapped,
             "size": size,
             "sha256": sha256,
@@ -252,16 +285,21 @@ def _opened(path: Path, kind: str | None) -> Iterator[_Envelope]:
         if not 0 < length <= LARGEST_MANIFEST:
             raise refuse("malformed")
         raw = _exactly(file, length)
-        signature = _exactly(file, SIZE if int(first_line[-2:-1]) >= _SIGNED_TWICE else ARCHIVED_SIZE)
-        manifest = parse_manifest(raw)
+        suite = SUITES[KEYS[_version(first_line)]]
+        signature = _exactly(file, suite.signature)
+        manifest = parse_manifest(raw, suite)
         start = file.tell()
         expected = start + sum(entry.size for entry in manifest.compartments)
         yield _Envelope(file, first_line, raw, manifest, signature, start, size - expected)
 
 
+def _version(first_line: bytes) -> int:
+    return int(first_line[-2:-1])
+
+
 def _check_first_line(line: bytes, kind: str | None) -> None:
     found = _FIRST_LINE.fullmatch(line)
-    if not found or kind not in (None, found[1].decode()) or int(found[2]) > KINDS[found[1].decode()]:
+    if not found or kind not in (None, found[1].decode()) or _version(line) > KINDS[found[1].decode()]:
         raise refuse("bad-version")
 
 
@@ -281,9 +319,10 @@ def _verify(envelope: _Envelope, sender: PublicParty) -> None:
     """Check, in this order: who, the signature, the sizes, the digests."""
     if envelope.manifest.sender != sender.key_id:
         raise refuse("untrusted-sender")
-    if envelope.version < _SIGNED_TWICE and not sender.archived:
+    if sender.version > KEYS[envelope.version]:
         raise refuse("downgraded")
-    if not sender.has_signed(envelope.signature, _PURPOSE, envelope.first_line + envelope.raw):
+    message = envelope.first_line + envelope.raw
+    if sender.version < KEYS[envelope.version] or not sender.has_signed(envelope.signature, _PURPOSE, message):
         raise refuse("bad-signature")
     _check_size(envelope)
     envelope.file.seek(envelope.start)
@@ -295,7 +334,7 @@ def _verify(envelope: _Envelope, sender: PublicParty) -> None:
             raise refuse("damaged")
 
 
-def _decrypt(envelope: _Envelope, name: str, recipient: Party, write: Callable[[bytes], object]) -> None:
+def _decrypt(envelope: _Envelope, name: str, recipient: Opener, write: Callable[[bytes], object]) -> None:
     """Decrypt one compartment of a verified file. What was written counts only if this returns."""
     entry = next((entry for entry in envelope.manifest.compartments if entry.name == name), None)
     if entry is None:
@@ -304,13 +343,17 @@ def _decrypt(envelope: _Envelope, name: str, recipient: Party, write: Callable[[
         raise refuse("not-for-us")
     info = compartment_info(envelope.kind, envelope.manifest.id, name, envelope.manifest.sender, entry.recipient)
     envelope.file.seek(envelope.offset(name))
+    content = Unpadded(write) if envelope.version >= _FIRST_PADDED else None
+    take = write if content is None else content.update
     try:
-        decryptor = Cobblestone256Decryptor(recipient.unwrap(load_bytes(entry.key, WRAPPED), info), info)
+        decryptor = Cobblestone256Decryptor(recipient.unwrap(load_bytes(entry.key, envelope.suite.wrapped), info), info)
         for piece in _chunks(envelope.file, entry.size):
-            write(decryptor.update(piece))
-        write(decryptor.finalize())
+            take(decryptor.update(piece))
+        take(decryptor.finalize())
     except (InvalidTag, ValueError):
         raise refuse("cannot-open") from None
+    if content is not None:
+        content.finish()
 
 
 def inspect(path: Path, kind: str | None = None) -> dict[str, Any]:
@@ -353,7 +396,7 @@ def verify(path: Path, sender: PublicParty, kind: str | None = None) -> dict[str
 
 
 def open_compartment(
-    path: Path, name: str, recipient: Party, sender: PublicParty, target: Path, kind: str | None = None
+    path: Path, name: str, recipient: Opener, sender: PublicParty, target: Path, kind: str | None = None
 ) -> dict[str, Any]:
     """Verify a file, then decrypt one compartment into a private file, which appears whole or not at all.
 
@@ -375,7 +418,7 @@ def open_compartment(
 
 
 def read_compartments(
-    path: Path, names: tuple[str, ...] | None, recipient: Party, sender: PublicParty, kind: str | None = None
+    path: Path, names: tuple[str, ...] | None, recipient: Opener, sender: PublicParty, kind: str | None = None
 ) -> tuple[dict[str, Any], list[bytes]]:
     """Verify a file, then decrypt compartments (None: all) into memory: nothing unencrypted touches the disk.
 

@@ -2,12 +2,13 @@
 
 ::
 
-    linkage-key/1             a linkage key; for party keys: linkage-key/2
+    linkage-key/1             a linkage key; for party keys: linkage-key/3
     {"kind":"linkage",...}
 
-Party keys of version 1 had no ML-DSA key; they are read only as an archive. The second line is canonical JSON
-(:mod:`linkage.exchange.canonical`) with exactly the fields of its kind. Files with secrets are created for their owner
-alone and refused when others can read them. No file is ever overwritten: a key that is gone cannot be brought back.
+Party keys of versions 1 and 2 are of earlier suites (:mod:`linkage.exchange.suites`) and read only as an archive. The
+second line is canonical JSON (:mod:`linkage.exchange.canonical`) with exactly the fields of its kind. Files with
+secrets are created for their owner alone and refused when others can read them. No file is ever overwritten: a key that
+is gone cannot be brought back.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 
 from linkage.errors import NO_SUCH_FILE, KeyFileError
 from linkage.exchange.canonical import CanonicalError, dump, load
+from linkage.exchange.suites import NEWEST, SUITES
 
 __all__ = [
     "EPOCH_NAME",
@@ -47,18 +49,16 @@ PROJECT_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 EPOCH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 PARTY_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
-_FIRST_LINE = re.compile(rb"linkage-key/([12])\n")
+_FIRST_LINE = re.compile(rb"linkage-key/([123])\n")
 _LARGEST = 64 * 1024
-_PRIVATE = frozenset({"kind", "name", "key_id", "signing", "mlkem768", "x25519", "pseudonym"})
+_NAMED = frozenset({"kind", "name", "key_id"})
 _FIELDS: dict[tuple[int, str], frozenset[str]] = {
     (1, KIND_LINKAGE): frozenset({"kind", "project", "epoch", "secret", "check"}),
     (1, KIND_OPENING): frozenset({"kind", "key_id", "project", "epoch", "mlkem1024", "p384", "threshold", "holders"}),
-    (1, KIND_PARTY): _PRIVATE,
-    (1, KIND_PUBLIC): _PRIVATE - {"pseudonym"},
-    (2, KIND_PARTY): _PRIVATE | {"mldsa65"},
-    (2, KIND_PUBLIC): _PRIVATE - {"pseudonym"} | {"mldsa65"},
+    **{(version, KIND_PARTY): _NAMED | {*suite.private, "pseudonym"} for version, suite in SUITES.items()},
+    **{(version, KIND_PUBLIC): _NAMED | {*suite.public} for version, suite in SUITES.items()},
 }
-_NEWEST = {KIND_LINKAGE: 1, KIND_OPENING: 1, KIND_PARTY: 2, KIND_PUBLIC: 2}
+_NEWEST = {KIND_LINKAGE: 1, KIND_OPENING: 1, KIND_PARTY: NEWEST, KIND_PUBLIC: NEWEST}
 _SECRET_KINDS = frozenset({KIND_LINKAGE, KIND_PARTY})
 
 
@@ -167,9 +167,9 @@ def malformed_key(path: Path) -> KeyFileError:
 
 
 def old_key(what: object) -> KeyFileError:
-    """Make the error that says a party key, by its file or name, is one of version 1."""
+    """Make the error that says a party key, by its file or name, is of an earlier version."""
     return KeyFileError(
-        f"{what}: a party key of version 1, whose signature a quantum computer could forge",
+        f"{what}: a party key of an earlier version, which archives alone are read with",
         reason="old-key",
         hint="its owner makes new ones that keep its pseudonyms (linkage keys renew OLD.key --out FOLDER) and sends"
         " the new public file; compare the key id by voice",

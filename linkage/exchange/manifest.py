@@ -8,12 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from linkage.exchange.canonical import CanonicalError, dump, load, load_bytes, pack
 from linkage.exchange.reasons import refuse
+from linkage.exchange.suites import NEWEST, SUITES, Suite
 
 __all__ = [
     "HEX32",
     "LARGEST_MANIFEST",
-    "SUITE",
-    "WRAPPED",
     "Entry",
     "Manifest",
     "Strict",
@@ -25,14 +24,8 @@ __all__ = [
 HEX32 = r"^[0-9a-f]{32}$"
 """A pseudonym, a file id, a key id: 128 bits."""
 
-SUITE = "hpke-mlkem768x25519-hkdfsha256-aes256gcm-cobblestone256"
-"""The one suite of version 1."""
-
 LARGEST_MANIFEST = 1 << 20
 """Bytes."""
-
-WRAPPED = 32 + 16 + 1088 + 32
-"""Bytes of a wrapped content key: the key, the tag of AES-GCM, the ML-KEM-768 ciphertext, the X25519 share."""
 
 _Id = Annotated[str, StringConstraints(pattern=HEX32)]
 
@@ -48,7 +41,7 @@ class Entry(Strict):
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z-]{0,31}$")]
     recipient: _Id
-    suite: Annotated[str, StringConstraints(pattern=f"^{SUITE}$")]
+    suite: str
     key: str
     size: Annotated[int, Field(ge=1, le=1 << 40)]
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -80,12 +73,12 @@ def dump_manifest(file_id: str, sender: str, header: dict[str, Any], entries: li
         raw = dump({"id": file_id, "sender": sender, "header": header, "compartments": entries})
     except CanonicalError:
         raise refuse("malformed") from None
-    parse_manifest(raw)
+    parse_manifest(raw, SUITES[NEWEST])
     return raw
 
 
-def parse_manifest(raw: bytes) -> Manifest:
-    """Read a manifest.
+def parse_manifest(raw: bytes, suite: Suite) -> Manifest:
+    """Read a manifest, in which this suite alone may be named.
 
     Raises
     ------
@@ -97,9 +90,11 @@ def parse_manifest(raw: bytes) -> Manifest:
     try:
         manifest = Manifest.model_validate(load(raw))
         for entry in manifest.compartments:
-            load_bytes(entry.key, WRAPPED)
+            load_bytes(entry.key, suite.wrapped)
     except (CanonicalError, ValidationError):
         raise refuse("malformed") from None
+    if {entry.suite for entry in manifest.compartments} != {suite.name}:
+        raise refuse("malformed")
     if len({entry.name for entry in manifest.compartments}) < len(manifest.compartments):
         raise refuse("malformed")
     return manifest

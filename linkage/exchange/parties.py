@@ -1,19 +1,21 @@
 """The keys of each party: what it signs and opens with, and what others need of it.
 
-Both are pairs of which an attacker must break each half: Ed25519 and ML-DSA-65 sign, X25519 and ML-KEM-768 open.
+Both are pairs of which an attacker must break each half: Ed25519 and ML-DSA-65 sign, ML-KEM-1024 and P-384 open
+(:mod:`linkage.exchange.opening`).
 
-Party keys of version 1 had no ML-DSA key. They are refused, with the hint to renew them; what was sealed and signed
-under them is read only where the caller says that it is an archive (``archived=True``), and nothing is signed by them
-or sealed for them any more. Nothing falls back by itself: a key of version 2 takes no signature of version 1.
+Party keys of versions 1 and 2 opened with ML-KEM-768 and X25519, and those of version 1 had no ML-DSA key either. They
+are refused, with the hint to renew them; what was sealed and signed under them is read only where the caller says that
+it is an archive (``archived=True``), and nothing is signed by them or sealed for them any more. Nothing falls back by
+itself: :mod:`linkage.exchange.suites` has what each version is made of, and a key takes the signatures and files of its
+own version alone.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,15 +23,13 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey, MLDSA65PublicKey
-from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519PrivateKey, MLKEM768X25519PublicKey, Suite
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from linkage.errors import KeyFileError
 from linkage.exchange import signatures
-from linkage.exchange.canonical import encode_bytes, load_bytes, pack
+from linkage.exchange.archived import ArchivedOpeningKey
+from linkage.exchange.canonical import CanonicalError, encode_bytes, load_bytes, pack
 from linkage.exchange.keyfile import (
     KIND_PARTY,
     KIND_PUBLIC,
@@ -41,11 +41,11 @@ from linkage.exchange.keyfile import (
     read_key_file,
     write_key_file,
 )
+from linkage.exchange.opening import OpeningKey, PublicOpeningKey
 from linkage.exchange.secret import Secret
+from linkage.exchange.suites import NEWEST, SUITES
 
 __all__ = ["Party", "PublicParty", "create_party", "load_party", "load_public", "renew_party"]
-
-_HPKE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 
 @dataclass(frozen=True)
@@ -56,40 +56,88 @@ class PublicParty:
     ----------
     name
         The party's.
-    signing, mlkem768, x25519
-        Public keys: Ed25519 (32 bytes), ML-KEM-768 (1,184), X25519 (32).
-    mldsa65
-        ML-DSA-65 public key (1,952 bytes); None in an archived key of version 1.
+    version
+        Of its keys; those before :data:`~linkage.exchange.suites.NEWEST` are archived.
+    keys
+        Its public keys, in the order and of the sizes of that version's suite.
+
+    Raises
+    ------
+    CanonicalError
+        If one of them is none: told here and not when something is due to be sealed.
     """
 
     name: str
-    signing: bytes
-    mlkem768: bytes
-    x25519: bytes
-    mldsa65: bytes | None
+    version: int
+    keys: tuple[bytes, ...]
+
+    def __post_init__(self) -> None:
+        """Check the keys one by one."""
+        sizes = tuple(SUITES[self.version].public.values())
+        if tuple(len(key) for key in self.keys) != sizes:
+            raise CanonicalError("not the keys of a party")
+        try:
+            Ed25519PublicKey.from_public_bytes(self.fields["signing"])
+            if "mldsa65" in self.fields:
+                MLDSA65PublicKey.from_public_bytes(self.fields["mldsa65"])
+        except ValueError:
+            raise CanonicalError("not the keys of a party") from None
+        if not self.archived:
+            _ = self.opening
 
     def __repr__(self) -> str:
         return f"PublicParty(name={self.name!r}, key_id={self.key_id!r})"
 
+    @classmethod
+    def from_text(cls, name: str, version: int, text: Mapping[str, object]) -> PublicParty:
+        """Make one of the keys' base64 texts, by field; other entries are not looked at.
+
+        Raises
+        ------
+        CanonicalError
+            If one is missing, not the base64 text of so many bytes, or not a key.
+        """
+        sizes = SUITES[version].public
+        return cls(name, version, tuple(load_bytes(text.get(field), size) for field, size in sizes.items()))
+
+    @cached_property
+    def fields(self) -> dict[str, bytes]:
+        """The public keys by their field in a file."""
+        return dict(zip(SUITES[self.version].public, self.keys, strict=True))
+
+    def to_text(self) -> dict[str, str]:
+        """Return what :meth:`from_text` reads."""
+        return {field: encode_bytes(key) for field, key in self.fields.items()}
+
     @cached_property
     def key_id(self) -> str:
         """32 hex characters of the SHA-256 over all public keys."""
-        if self.mldsa65 is None:
-            keys = pack("linkage party key v1", self.signing, self.mlkem768, self.x25519)
-        else:
-            keys = pack("linkage party key v2", self.signing, self.mldsa65, self.mlkem768, self.x25519)
-        return hashlib.sha256(keys).hexdigest()[:32]
+        return hashlib.sha256(pack(f"linkage party key v{self.version}", *self.keys)).hexdigest()[:32]
 
     @property
     def archived(self) -> bool:
-        """Whether this is a key of version 1, with which archives alone are read."""
-        return self.mldsa65 is None
+        """Whether this is a key of an earlier version, with which archives alone are read."""
+        return self.version < NEWEST
+
+    @cached_property
+    def opening(self) -> PublicOpeningKey:
+        """What is sealed for it with.
+
+        Raises
+        ------
+        KeyFileError
+            ``old-key``: nothing new is sealed for a key of an earlier version.
+        """
+        if self.archived:
+            raise old_key(self.name)
+        return PublicOpeningKey(self.fields["mlkem1024"], self.fields["p384"])
 
     def has_signed(self, signature: bytes, purpose: str, message: bytes) -> bool:
         """Tell whether this party made the signature, for that purpose, over that message: with all its keys."""
-        if self.mldsa65 is None:
-            return signatures.verify_archived(self.signing, signature, purpose, message)
-        return signatures.verify(self.signing, self.mldsa65, self.key_id, signature, purpose, message)
+        signing, lattice = self.fields["signing"], self.fields.get("mldsa65")
+        if lattice is None:
+            return signatures.verify_archived(signing, signature, purpose, message)
+        return signatures.verify(signing, lattice, self.key_id, signature, purpose, message)
 
     def wrap(self, content_key: bytes, info: bytes) -> bytes:
         """Encrypt a short key for this party by HPKE (RFC 9180, base mode), bound to ``info``.
@@ -97,14 +145,9 @@ class PublicParty:
         Raises
         ------
         KeyFileError
-            ``old-key``: nothing new is sealed for a key of version 1.
+            ``old-key``: nothing new is sealed for a key of an earlier version.
         """
-        if self.mldsa65 is None:
-            raise old_key(self.name)
-        key = MLKEM768X25519PublicKey(
-            MLKEM768PublicKey.from_public_bytes(self.mlkem768), X25519PublicKey.from_public_bytes(self.x25519)
-        )
-        return _HPKE.encrypt(content_key, key, info=info)
+        return self.opening.wrap(content_key, info)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -112,10 +155,10 @@ class Party(Secret):
     """A party with its private keys."""
 
     name: str
+    version: int
     _signing: Ed25519PrivateKey
-    _mlkem768: MLKEM768PrivateKey
-    _x25519: X25519PrivateKey
     _mldsa65: MLDSA65PrivateKey | None
+    _opening: OpeningKey | ArchivedOpeningKey
     _pseudonym: bytes
 
     def __repr__(self) -> str:
@@ -124,13 +167,14 @@ class Party(Secret):
     @cached_property
     def public(self) -> PublicParty:
         """The part that others may have."""
-        return PublicParty(
-            self.name,
-            self._signing.public_key().public_bytes_raw(),
-            self._mlkem768.public_key().public_bytes_raw(),
-            self._x25519.public_key().public_bytes_raw(),
-            None if self._mldsa65 is None else self._mldsa65.public_key().public_bytes_raw(),
-        )
+        keys = [self._signing.public_key().public_bytes_raw()]
+        if self._mldsa65 is not None:
+            keys.append(self._mldsa65.public_key().public_bytes_raw())
+        if isinstance(self._opening, ArchivedOpeningKey):
+            keys += self._opening.public_keys
+        else:
+            keys += self._opening.public.mlkem1024, self._opening.public.p384
+        return PublicParty(self.name, self.version, tuple(keys))
 
     @property
     def key_id(self) -> str:
@@ -148,21 +192,21 @@ class Party(Secret):
         Raises
         ------
         KeyFileError
-            ``old-key``: nothing is signed by a key of version 1 any more.
+            ``old-key``: nothing is signed by a key of an earlier version any more.
         """
-        if self._mldsa65 is None:
+        if self._mldsa65 is None or self.version < NEWEST:
             raise old_key(self.name)
         return signatures.sign(self._signing, self._mldsa65, self.key_id, purpose, message)
 
     def unwrap(self, wrapped: bytes, info: bytes) -> bytes:
-        """Undo :meth:`PublicParty.wrap`.
+        """Undo :meth:`PublicParty.wrap`; with an archived key, what was wrapped in the way of its version.
 
         Raises
         ------
         cryptography.exceptions.InvalidTag
             If the key was wrapped for another party, under other ``info``, or is damaged.
         """
-        return _HPKE.decrypt(wrapped, MLKEM768X25519PrivateKey(self._mlkem768, self._x25519), info=info)
+        return self._opening.unwrap(wrapped, info)
 
     def derive(self, purpose: str) -> bytes:
         """Derive 32 secret bytes that only this party can make, such as for the padding of empty filters."""
@@ -248,48 +292,28 @@ def _make(folder: Path, name: str, pseudonym: bytes) -> tuple[Path, Path]:
     make_private_folder(folder)
     private_path, public_path = folder / f"{name}.key", folder / f"{name}.pub"
     party = Party(
-        name,
-        Ed25519PrivateKey.generate(),
-        MLKEM768PrivateKey.generate(),
-        X25519PrivateKey.generate(),
-        MLDSA65PrivateKey.generate(),
-        pseudonym,
+        name, NEWEST, Ed25519PrivateKey.generate(), MLDSA65PrivateKey.generate(), OpeningKey.create(), pseudonym
     )
-    write_key_file(public_path, _public_content(party))
+    write_key_file(public_path, _content(KIND_PUBLIC, party) | party.public.to_text())
     try:
-        write_key_file(private_path, _private_content(party))
+        write_key_file(private_path, _content(KIND_PARTY, party) | _private_text(party))
     except BaseException:
         public_path.unlink()
         raise
     return private_path, public_path
 
 
-def _public_content(party: Party) -> dict[str, Any]:
-    public = party.public
-    if public.mldsa65 is None:
-        raise old_key(party.name)
-    return {
-        "kind": KIND_PUBLIC,
-        "name": party.name,
-        "key_id": party.key_id,
-        "signing": encode_bytes(public.signing),
-        "mlkem768": encode_bytes(public.mlkem768),
-        "x25519": encode_bytes(public.x25519),
-        "mldsa65": encode_bytes(public.mldsa65),
-    }
+def _content(kind: str, party: Party) -> dict[str, Any]:
+    return {"kind": kind, "name": party.name, "key_id": party.key_id}
 
 
-def _private_content(party: Party) -> dict[str, Any]:
-    if party._mldsa65 is None:
+def _private_text(party: Party) -> dict[str, str]:
+    if party._mldsa65 is None or isinstance(party._opening, ArchivedOpeningKey):
         raise old_key(party.name)
     return {
-        "kind": KIND_PARTY,
-        "name": party.name,
-        "key_id": party.key_id,
         "signing": encode_bytes(party._signing.private_bytes_raw()),
-        "mlkem768": encode_bytes(party._mlkem768.private_bytes_raw()),
-        "x25519": encode_bytes(party._x25519.private_bytes_raw()),
         "mldsa65": encode_bytes(party._mldsa65.private_bytes_raw()),
+        "opening": encode_bytes(party._opening.seed),
         "pseudonym": encode_bytes(party._pseudonym),
     }
 
@@ -305,7 +329,7 @@ def load_party(path: Path, *, archived: bool = False) -> Party:
     path
         The file.
     archived
-        Take a key of version 1 too: to open what was sealed for it. It signs nothing.
+        Take a key of an earlier version too: to open what was sealed for it. It signs nothing.
 
     Raises
     ------
@@ -313,13 +337,15 @@ def load_party(path: Path, *, archived: bool = False) -> Party:
         If it is missing, malformed, of another kind or an earlier version, or readable by others.
     """
     content = read_key_file(path, (KIND_PARTY,), archived=archived)
+    version = _version(content, {number: suite.private.keys() for number, suite in SUITES.items()})
     try:
+        keys = {field: load_bytes(content[field], size) for field, size in SUITES[version].private.items()}
         party = Party(
             load_name(content["name"], PARTY_NAME),
-            Ed25519PrivateKey.from_private_bytes(load_bytes(content["signing"], 32)),
-            MLKEM768PrivateKey.from_seed_bytes(load_bytes(content["mlkem768"], 64)),
-            X25519PrivateKey.from_private_bytes(load_bytes(content["x25519"], 32)),
-            _lattice(content),
+            version,
+            Ed25519PrivateKey.from_private_bytes(keys["signing"]),
+            MLDSA65PrivateKey.from_seed_bytes(keys["mldsa65"]) if "mldsa65" in keys else None,
+            OpeningKey(keys["opening"]) if "opening" in keys else ArchivedOpeningKey(keys["mlkem768"], keys["x25519"]),
             load_bytes(content["pseudonym"], 32),
         )
     except ValueError:
@@ -329,10 +355,9 @@ def load_party(path: Path, *, archived: bool = False) -> Party:
     return party
 
 
-def _lattice(content: dict[str, Any]) -> MLDSA65PrivateKey | None:
-    if "mldsa65" not in content:
-        return None
-    return MLDSA65PrivateKey.from_seed_bytes(load_bytes(content["mldsa65"], 32))
+def _version(content: Mapping[str, Any], fields: Mapping[int, Iterable[str]]) -> int:
+    """Return the version of a key file by what stands in it: the reader has held the two to each other."""
+    return next(version for version, names in sorted(fields.items(), reverse=True) if content.keys() >= set(names))
 
 
 def load_public(path: Path, *, archived: bool = False) -> PublicParty:
@@ -343,7 +368,7 @@ def load_public(path: Path, *, archived: bool = False) -> PublicParty:
     path
         The file.
     archived
-        Take a key of version 1 too: to check what was signed by it. Nothing is sealed for it.
+        Take a key of an earlier version too: to check what was signed by it. Nothing is sealed for it.
 
     Raises
     ------
@@ -352,19 +377,9 @@ def load_public(path: Path, *, archived: bool = False) -> PublicParty:
         an earlier version.
     """
     content = read_key_file(path, (KIND_PUBLIC,), archived=archived)
+    version = _version(content, {number: suite.public.keys() for number, suite in SUITES.items()})
     try:
-        public = PublicParty(
-            load_name(content["name"], PARTY_NAME),
-            load_bytes(content["signing"], 32),
-            load_bytes(content["mlkem768"], 1184),
-            load_bytes(content["x25519"], 32),
-            load_bytes(content["mldsa65"], 1952) if "mldsa65" in content else None,
-        )
-        # A key that cannot be sealed for (a point of low order, say) is told here and not when a batch is due.
-        if public.mldsa65 is not None:
-            public.wrap(os.urandom(32), b"")
-            MLDSA65PublicKey.from_public_bytes(public.mldsa65)
-        Ed25519PublicKey.from_public_bytes(public.signing)
+        public = PublicParty.from_text(load_name(content["name"], PARTY_NAME), version, content)
     except ValueError:
         raise malformed_key(path) from None
     if content["key_id"] != public.key_id:

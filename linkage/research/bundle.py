@@ -73,6 +73,8 @@ DOCUMENT, REPORT, MANIFEST, SIGNATURE = "release.json", "report.html", "manifest
 PURPOSE = "release"
 """What the signature is for; it is none for anything else."""
 
+_VERSION = 3
+
 _Count = Annotated[int, Field(ge=0)]
 _Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 _Hex64 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -249,27 +251,37 @@ class FileEntry(_Strict):
     size: Annotated[int, Field(ge=1)]
 
 
-class Signer(_Strict):
-    """Who signs: a public party key. Compare the key id with what the analysis party says it is."""
-
+class _AnySigner(_Strict):
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
     key_id: _Hex32
     signing: str
+    mldsa65: str
+
+
+class Signer(_AnySigner):
+    """Who signs: a public party key. Compare the key id with what the analysis party says it is."""
+
+    mlkem1024: str
+    p384: str
+
+
+class FormerSigner(_AnySigner):
+    """The same in a release of version 2, whose signer had a party key of version 2."""
+
     mlkem768: str
     x25519: str
-    mldsa65: str
 
 
 class Manifest(_Strict):
     """What is signed."""
 
-    linkage_release: Literal[2]
+    linkage_release: Literal[2, 3]
     project: Name
     month: Month
     scope: dict[str, str | int]
     floor: int
     tool_version: str
-    signer: Signer
+    signer: Signer | FormerSigner
     files: tuple[FileEntry, ...]
 
 
@@ -381,14 +393,11 @@ def _manifest(document: Document, party: Party, entries: Sequence[Mapping[str, A
     signer = {
         "name": public.name,
         "key_id": public.key_id,
-        "signing": encode_bytes(public.signing),
-        "mlkem768": encode_bytes(public.mlkem768),
-        "x25519": encode_bytes(public.x25519),
-        "mldsa65": encode_bytes(public.mldsa65 or b""),
+        **public.to_text(),
     }
     manifest = Manifest.model_validate(
         {
-            "linkage_release": 2,
+            "linkage_release": _VERSION,
             "project": document.project,
             "month": document.month,
             "scope": document.scope,

@@ -181,14 +181,9 @@ def _signed_manifest(folder: Path, signer: PublicParty | None) -> Manifest:
 
 
 def _named_signer(manifest: Manifest) -> PublicParty:
+    # A release of version n names party keys of version n.
     keys = manifest.signer
-    return PublicParty(
-        keys.name,
-        load_bytes(keys.signing, 32),
-        load_bytes(keys.mlkem768, 1184),
-        load_bytes(keys.x25519, 32),
-        load_bytes(keys.mldsa65, 1952),
-    )
+    return PublicParty.from_text(keys.name, manifest.linkage_release, keys.model_dump())
 
 
 def _files(folder: Path, manifest: Manifest) -> None:

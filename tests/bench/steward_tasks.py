@@ -108,7 +108,6 @@ def _manifest(
         fingerprint=print_of,
         records=encodings["pseudonym"].n_unique(),
         rows=len(encodings),
-        events=len(contacts),
         mode="full",
         agreement_digest="0" * 64,
         deduplicated=True,

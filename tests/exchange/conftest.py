@@ -78,7 +78,6 @@ def _manifest(**changes: Any) -> BatchManifest:
         "fingerprint": "2" * 64,
         "records": 5,
         "rows": 6,
-        "events": 6,
         "mode": "full",
         "agreement_digest": "3" * 64,
         "deduplicated": True,

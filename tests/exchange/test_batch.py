@@ -35,6 +35,11 @@ def parquet(frame: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
+def counted(frame: pl.DataFrame) -> bytes:
+    """Facts as they are sent: their number, then Parquet."""
+    return frame.height.to_bytes(8, "big") + parquet(frame)
+
+
 def reason_of(call: Callable[[], object]) -> str:
     with pytest.raises(SealError) as caught:
         call()
@@ -109,7 +114,7 @@ def test_one_key_cannot_hold_encodings_and_facts(cast: Any, make: SimpleNamespac
 
 
 def test_a_batch_of_one_is_refused(cast: Any, make: SimpleNamespace, tmp_path: Path) -> None:
-    manifest = make.manifest(records=1, rows=2, events=2)
+    manifest = make.manifest(records=1, rows=2)
     frames = make.encodings(1), make.facts(1)
     parties = cast.mpd, cast.hub.public, cast.analysis.public
     assert reason_of(lambda: seal_batch(tmp_path / "a", manifest, *frames, *parties)) == "too-few-records"
@@ -123,7 +128,7 @@ def test_a_batch_of_one_is_refused(cast: Any, make: SimpleNamespace, tmp_path: P
 def test_an_empty_batch_is_refused(cast: Any, make: SimpleNamespace, tmp_path: Path) -> None:
     frames = make.encodings().clear(), make.facts().clear()
     parties = cast.mpd, cast.hub.public, cast.analysis.public
-    for counts in ({"records": 0, "rows": 0, "events": 0}, {"records": 2, "rows": 0, "events": 0}):
+    for counts in ({"records": 0, "rows": 0}, {"records": 2, "rows": 0}):
         manifest = make.manifest(**counts)
         with pytest.raises(SealError):
             seal_batch(tmp_path / "a", manifest, *frames, *parties)
@@ -137,7 +142,7 @@ def forge(path: Path, header: dict[str, Any], encodings: pl.DataFrame, facts: pl
         header,
         [
             Compartment("encodings", cast.hub.public, parquet(encodings)),
-            Compartment("facts", cast.analysis.public, parquet(facts)),
+            Compartment("facts", cast.analysis.public, counted(facts)),
         ],
         cast.mpd,
     )
@@ -218,7 +223,6 @@ def test_unsorted_facts_are_refused(cast: Any, make: SimpleNamespace, tmp_path: 
 
 
 FACT_FAULTS: dict[str, Change] = {
-    "row missing": lambda frame: frame[:-1],
     "null pseudonym": lambda frame: set_at(frame, "pseudonym", 0, None),
     "pseudonym that is none": lambda frame: set_at(frame, "pseudonym", 0, "x" * 32),
     "column missing": lambda frame: frame.drop("race"),
@@ -292,6 +296,50 @@ def test_what_is_no_parquet_is_refused(cast: Any, make: SimpleNamespace, tmp_pat
     envelope.seal(tmp_path / "a", "batch", make.manifest().model_dump(), compartments, cast.mpd)
     for call, recipient in ((open_encodings, cast.hub), (open_facts, cast.analysis)):
         assert reason_of(lambda c=call, r=recipient: c(tmp_path / "a", r, cast.mpd.public)) == "contents-mismatch"
+
+
+@pytest.mark.parametrize("count", [0, 5, 7, (1 << 31) + 1, (1 << 64) - 1, None])
+def test_the_number_of_events_stands_before_the_facts_and_is_checked(
+    cast: Any, make: SimpleNamespace, tmp_path: Path, count: int | None
+) -> None:
+    facts = make.facts().sort("pseudonym")
+
+    def sealed(content: bytes) -> Path:
+        both = [Compartment("encodings", cast.hub.public, b"x"), Compartment("facts", cast.analysis.public, content)]
+        envelope.seal(tmp_path / "a", "batch", make.manifest().model_dump(), both, cast.mpd)
+        return tmp_path / "a"
+
+    assert open_facts(sealed(counted(facts)), cast.analysis, cast.mpd.public).height == facts.height == 6
+    wrong = sealed((b"" if count is None else count.to_bytes(8, "big")) + parquet(facts))
+    assert reason_of(lambda: open_facts(wrong, cast.analysis, cast.mpd.public)) == "contents-mismatch"
+
+
+def test_a_manifest_that_tells_the_number_of_events_is_none_of_today(
+    cast: Any, make: SimpleNamespace, tmp_path: Path
+) -> None:
+    assert "events" not in make.manifest().model_dump()
+    forge(tmp_path / "a", make.manifest(events=6).model_dump(), make.encodings(), make.facts(), cast)
+    assert reason_of(lambda: read_manifest(tmp_path / "a")) == "malformed"
+
+
+def test_sizes_tell_neither_the_events_nor_a_few_records(cast: Any, make: SimpleNamespace, tmp_path: Path) -> None:
+    """Batches that differ in events, and by a few records, are of one size but for the digits of their counts."""
+    sizes, facts = set(), set()
+    for number in range(40, 44):
+        path, frame = tmp_path / str(number), make.facts(number)
+        contacts = pl.concat([frame, *[frame[:2]] * (number % 2)])
+        seal_batch(
+            path,
+            make.manifest(records=number, rows=number + 1),
+            make.encodings(number),
+            contacts,
+            cast.mpd,
+            cast.hub.public,
+            cast.analysis.public,
+        )
+        sizes.add(path.stat().st_size)
+        facts.add(contacts.height)
+    assert len(sizes) == 1 and len(facts) == 4
 
 
 HEADER_FAULTS: dict[str, dict[str, Any]] = {

@@ -25,6 +25,7 @@ from linkage.exchange import (
     load_public,
 )
 from linkage.exchange.canonical import dump, encode_bytes, pack
+from linkage.exchange.opening import OpeningKey
 
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows protects files by access lists, not by mode bits")
 
@@ -186,7 +187,7 @@ def _swap(field: str, value: object) -> Callable[[dict[str, Any]], object]:
 
 PUBLIC_FAULTS: dict[str, Callable[[dict[str, Any]], object]] = {
     "unknown field": _swap("comment", "hello"),
-    "missing field": lambda content: content.pop("x25519"),
+    "missing field": lambda content: content.pop("p384"),
     "unknown kind": _swap("kind", "party-other"),
     "kind is no text": _swap("kind", ["party-public"]),
     "name is no name": _swap("name", "../x"),
@@ -196,9 +197,10 @@ PUBLIC_FAULTS: dict[str, Callable[[dict[str, Any]], object]] = {
     "key is no text": _swap("signing", 0),
     "key is no base64": _swap("signing", "!" * 44),
     "another signing key": _swap("signing", encode_bytes(bytes(range(32)))),
-    "point of low order": _swap("x25519", encode_bytes(bytes(32))),
+    "no point": _swap("p384", encode_bytes(bytes(97))),
+    "a point that is not on the curve": _swap("p384", encode_bytes(b"\x04" + bytes(95) + b"\1")),
     "another ML-DSA key": _swap("mldsa65", encode_bytes(bytes(1952))),
-    "no ML-KEM key": _swap("mlkem768", encode_bytes(b"\xff" * 1184)),
+    "no ML-KEM key": _swap("mlkem1024", encode_bytes(b"\xff" * 1568)),
 }
 
 
@@ -211,13 +213,13 @@ def test_malformed_public_key_is_refused(tmp_path: Path, fault: str) -> None:
     assert caught.value.reason == "malformed"
 
 
-def test_point_of_low_order_is_refused_even_with_its_own_key_id(tmp_path: Path) -> None:
+def test_a_point_off_the_curve_is_refused_even_with_its_own_key_id(tmp_path: Path) -> None:
     _, public = create_party(tmp_path, "mpd")
     known = load_public(public)
-    assert known.mldsa65 is not None
-    keys = pack("linkage party key v2", known.signing, known.mldsa65, known.mlkem768, bytes(32))
+    point = known.keys[3][:-1] + bytes([known.keys[3][-1] ^ 1])
+    keys = pack("linkage party key v3", *known.keys[:3], point)
     forged = hashlib.sha256(keys).hexdigest()[:32]
-    rewrite(public, lambda content: content.update(x25519=encode_bytes(bytes(32)), key_id=forged))
+    rewrite(public, lambda content: content.update(p384=encode_bytes(point), key_id=forged))
     with pytest.raises(KeyFileError) as caught:
         load_public(public)
     assert caught.value.reason == "malformed"
@@ -276,7 +278,8 @@ def test_no_secret_in_text_or_errors(tmp_path: Path) -> None:
     key = create_linkage_key(tmp_path / "linkage.key", "milwaukee", "2026-1")
     party = load_party(create_party(tmp_path, "mpd")[0])
     secrets: list[bytes] = [key._secret, party._pseudonym, party._signing.private_bytes_raw()]
-    secrets += [party._x25519.private_bytes_raw(), party._mlkem768.private_bytes_raw()]
+    assert isinstance(party._opening, OpeningKey)
+    secrets.append(party._opening.seed)
     assert party._mldsa65 is not None
     secrets.append(party._mldsa65.private_bytes_raw())
     shown = [repr(key), str(key), f"{key}", repr(party), str(party), repr(party.public), repr([key, party])]

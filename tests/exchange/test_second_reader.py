@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import io
 import json
+import math
 from base64 import b64decode
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,18 @@ from typing import Any
 import polars as pl
 import pytest
 from cryptography.cobblestone import Cobblestone256Encryptor
+from cryptography.hazmat.primitives.asymmetric.ec import ECDH, SECP384R1, EllipticCurvePublicKey, derive_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PublicKey
-from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM1024PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
-BATCHES = {n: json.loads((VECTORS / f"batch-v{n}.json").read_text(encoding="utf-8")) for n in (1, 2, 3)}
-MAPS = {n: json.loads((VECTORS / f"person-map-v{n}.json").read_text(encoding="utf-8")) for n in (2, 3)}
-PARTIES = {n: json.loads((VECTORS / f"parties-v{n}.json").read_text(encoding="utf-8"))["parties"] for n in (1, 2)}
+BATCHES = {n: json.loads((VECTORS / f"batch-v{n}.json").read_text(encoding="utf-8")) for n in (1, 2, 3, 4)}
+MAPS = {n: json.loads((VECTORS / f"person-map-v{n}.json").read_text(encoding="utf-8")) for n in (2, 3, 4)}
+PARTIES = {n: json.loads((VECTORS / f"parties-v{n}.json").read_text(encoding="utf-8"))["parties"] for n in (1, 2, 3)}
 
 
 def keys(generation: int, name: str, which: str) -> dict[str, bytes]:
@@ -49,8 +52,31 @@ def expand(prk: bytes, info: bytes, length: int, name: str) -> bytes:
     return output[:length]
 
 
-def x_wing(wrapped: bytes, private: dict[str, bytes]) -> bytes:
-    """Return the shared secret of X-Wing: ML-KEM-768 and X25519, joined by SHA3-256."""
+# The order of P-384's base point.
+ORDER = (
+    39402006196394479212279040100143613805079739270465446667946905279627659399113263569398956308152294913554433653942643
+)
+
+
+def mlkem1024_p384(wrapped: bytes, private: dict[str, bytes]) -> tuple[bytes, bytes]:
+    """Return the shared secret of ML-KEM-1024 and P-384, joined by SHA3-256, and the encrypted content key."""
+    ciphertext, share, sealed = wrapped[:1568], wrapped[1568:1665], wrapped[1665:]
+    prk = hmac.digest(bytes(32), private["opening"], "sha256")
+    lattice = expand(prk, pack("linkage opening key v1", "ML-KEM-1024"), 64, "sha256")
+    scalar = int.from_bytes(expand(prk, pack("linkage opening key v1", "P-384"), 56, "sha256"), "big") % (ORDER - 1) + 1
+    own = derive_private_key(scalar, SECP384R1())
+    parts = (
+        MLKEM1024PrivateKey.from_seed_bytes(lattice).decapsulate(ciphertext),
+        own.exchange(ECDH(), EllipticCurvePublicKey.from_encoded_point(SECP384R1(), share)),
+        share,
+        own.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint),
+        b"MLKEM1024-P384",
+    )
+    return hashlib.sha3_256(b"".join(parts)).digest(), sealed
+
+
+def x_wing(wrapped: bytes, private: dict[str, bytes]) -> tuple[bytes, bytes]:
+    """Return the shared secret of X-Wing, ML-KEM-768 and X25519, joined by SHA3-256, and the encrypted content key."""
     ciphertext, share = wrapped[:1088], wrapped[1088:1120]
     own = X25519PrivateKey.from_private_bytes(private["x25519"])
     parts = (
@@ -60,23 +86,32 @@ def x_wing(wrapped: bytes, private: dict[str, bytes]) -> bytes:
         own.public_key().public_bytes_raw(),
         b"\\.//^\\",
     )
-    return hashlib.sha3_256(b"".join(parts)).digest()
+    return hashlib.sha3_256(b"".join(parts)).digest(), wrapped[1120:]
 
 
 def hpke_open(wrapped: bytes, private: dict[str, bytes], info: bytes) -> bytes:
-    """HPKE base mode, RFC 9180: KEM 0x647a, KDF 0x0001, AEAD 0x0002, one message, no associated data."""
-    suite = b"HPKE" + bytes.fromhex("647a00010002")
+    """HPKE base mode, RFC 9180, one message, no associated data.
+
+    KEM 0x0051, KDF 0x0002, AEAD 0x0002; with party keys of versions 1 and 2 KEM 0x647a, KDF 0x0001, AEAD 0x0002.
+    """
+    if "opening" in private:
+        name, suite = "sha384", b"HPKE" + bytes.fromhex("005100020002")
+        shared, sealed = mlkem1024_p384(wrapped, private)
+    else:
+        name, suite = "sha256", b"HPKE" + bytes.fromhex("647a00010002")
+        shared, sealed = x_wing(wrapped, private)
 
     def extract(label: bytes, salt: bytes, secret: bytes) -> bytes:
-        return hmac.digest(salt or bytes(32), b"HPKE-v1" + suite + label + secret, "sha256")
+        zeros = bytes(hashlib.new(name).digest_size)
+        return hmac.digest(salt or zeros, b"HPKE-v1" + suite + label + secret, name)
 
     def labelled(label: bytes, length: int) -> bytes:
         prefix = length.to_bytes(2, "big") + b"HPKE-v1" + suite + label
-        return expand(secret, prefix + schedule, length, "sha256")
+        return expand(secret, prefix + schedule, length, name)
 
     schedule = b"\x00" + extract(b"psk_id_hash", b"", b"") + extract(b"info_hash", b"", info)
-    secret = extract(b"secret", x_wing(wrapped, private), b"")
-    return AESGCM(labelled(b"key", 32)).decrypt(labelled(b"base_nonce", 12), wrapped[1120:], b"")
+    secret = extract(b"secret", shared, b"")
+    return AESGCM(labelled(b"key", 32)).decrypt(labelled(b"base_nonce", 12), sealed, b"")
 
 
 def cobblestone_open(key: bytes, context: bytes, data: bytes) -> bytes:
@@ -92,8 +127,9 @@ def cobblestone_open(key: bytes, context: bytes, data: bytes) -> bytes:
 
 def key_id(public: dict[str, bytes]) -> str:
     lattice = [public["mldsa65"]] if "mldsa65" in public else []
-    label = f"linkage party key v{1 + len(lattice)}"
-    packed = pack(label, public["signing"], *lattice, public["mlkem768"], public["x25519"])
+    opening = [public[name] for name in (("mlkem1024", "p384") if "p384" in public else ("mlkem768", "x25519"))]
+    label = f"linkage party key v{3 if 'p384' in public else 1 + len(lattice)}"
+    packed = pack(label, public["signing"], *lattice, *opening)
     return hashlib.sha256(packed).hexdigest()[:32]
 
 
@@ -116,7 +152,8 @@ def opened(
     assert data.startswith(first)
     data = data[len(first) :]
     length = int.from_bytes(data[:4], "big")
-    generation = 2 if first.endswith(b"/3\n") else 1
+    version = int(first[-2:-1])
+    generation = max(1, version - 1)
     start = 4 + length + (64 if generation == 1 else 64 + 3309)
     raw, signature, body = data[4 : 4 + length], data[4 + length : start], data[start:]
     sender = keys(generation, sender_name, "public")
@@ -135,20 +172,34 @@ def opened(
     assert hashlib.sha256(sealed).hexdigest() == entry["sha256"]
     info = pack("linkage compartment v1", kind, manifest["id"], compartment, manifest["sender"], entry["recipient"])
     content_key = hpke_open(b64decode(entry["key"]), keys(generation, recipient, "private"), info)
-    return cobblestone_open(content_key, info, sealed)
+    content = cobblestone_open(content_key, info, sealed)
+    return content if version < 4 else unpadded(content)
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+def unpadded(padded: bytes) -> bytes:
+    """Take the padding away and hold it to the page."""
+    length = int.from_bytes(padded[:8], "big")
+    least = max(8 + length, 4096)
+    free = math.floor(math.log2(least)) - (math.floor(math.log2(math.log2(least))) + 1)
+    assert len(padded) == math.ceil(least / 2**free) * 2**free
+    assert not padded[8 + length :].strip(b"\0")
+    return padded[8 : 8 + length]
+
+
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 @pytest.mark.parametrize(("compartment", "recipient"), [("encodings", "hub"), ("facts", "analysis")])
 def test_batch(version: int, compartment: str, recipient: str) -> None:
     vector = BATCHES[version]
     content = opened(vector, f"linkage-batch/{version}\n".encode(), "batch", "mpd", compartment, recipient)
+    if version == 4 and compartment == "facts":
+        assert int.from_bytes(content[:8], "big") == len(vector["facts"])
+        content = content[8:]
     frame = pl.read_parquet(io.BytesIO(content))
     rows = [{k: v.hex() if isinstance(v, bytes) else v for k, v in row.items()} for row in frame.to_dicts()]
     assert rows == vector[compartment]
 
 
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("version", [2, 3, 4])
 def test_draws_of_a_person_map(version: int) -> None:
     vector = MAPS[version]
     content = opened(vector, f"linkage-person-map/{version}\n".encode(), "person-map", "hub", "draws", "analysis")
@@ -165,8 +216,5 @@ def test_chunks(size: int, cast: Any) -> None:
     sealed = encryptor.update(content) + encryptor.finalize()
     assert len(sealed) == size + 56 + 16 * (size // 16384 + 1)
     assert cobblestone_open(b"k" * 32, b"context", sealed) == content
-    private = {
-        "mlkem768": cast.hub._mlkem768.private_bytes_raw(),
-        "x25519": cast.hub._x25519.private_bytes_raw(),
-    }
+    private = {"opening": cast.hub._opening.seed}
     assert hpke_open(cast.hub.public.wrap(b"c" * 32, b"info"), private, b"info") == b"c" * 32

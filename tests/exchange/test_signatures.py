@@ -28,8 +28,11 @@ from linkage.exchange import (
 from linkage.exchange.canonical import CanonicalError, dump, encode_bytes, pack
 from linkage.exchange.envelope import Compartment
 from linkage.exchange.signatures import ARCHIVED_SIZE, SIZE, load_signature
+from linkage.exchange.suites import SUITES
 
-PARTIES = Path(__file__).resolve().parents[1] / "vectors" / "parties-v1.json"
+VECTORS = Path(__file__).resolve().parents[1] / "vectors"
+BATCHES = {1: "batch-v2.json", 2: "batch-v3.json"}
+"""Version of archived party keys -> a batch of their time."""
 MESSAGE = b"some message"
 
 
@@ -37,10 +40,17 @@ def signature_of(party: Party) -> bytes:
     return party.sign("envelope", MESSAGE)
 
 
+@pytest.fixture(params=sorted(BATCHES))
+def generation(request: pytest.FixtureRequest) -> int:
+    """A version of party keys that are archived."""
+    version: int = request.param
+    return version
+
+
 @pytest.fixture
-def archived(tmp_path: Path) -> tuple[Path, Path]:
-    """A party's key files of version 1."""
-    files = json.loads(PARTIES.read_text(encoding="utf-8"))["parties"]["mpd"]
+def archived(tmp_path: Path, generation: int) -> tuple[Path, Path]:
+    """A party's key files of an earlier version."""
+    files = json.loads((VECTORS / f"parties-v{generation}.json").read_text(encoding="utf-8"))["parties"]["mpd"]
     private, public = tmp_path / "old" / "mpd.key", tmp_path / "old" / "mpd.pub"
     private.parent.mkdir()
     for path, text in ((private, files["private"]), (public, files["public"])):
@@ -114,12 +124,26 @@ def test_what_is_signed_names_the_pair_the_key_and_the_purpose(cast: Any, parts:
 def test_a_key_with_half_the_pair_exchanged_is_another_key(cast: Any) -> None:
     """An attacker puts a signing key of its own beside one that it cannot use."""
     own, known = MLDSA65PrivateKey.generate(), cast.mpd.public
-    mixed = PublicParty(known.name, known.signing, known.mlkem768, known.x25519, own.public_key().public_bytes_raw())
+    mixed = PublicParty(known.name, 3, (known.keys[0], own.public_key().public_bytes_raw(), *known.keys[2:]))
     assert mixed.key_id != known.key_id
     assert not mixed.has_signed(signature_of(cast.mpd), "envelope", MESSAGE)
-    stripped = PublicParty(known.name, known.signing, known.mlkem768, known.x25519, None)
-    assert stripped.key_id != known.key_id
+    files = json.loads((VECTORS / "parties-v1.json").read_text(encoding="utf-8"))["parties"]["mpd"]
+    former = json.loads(files["public"].splitlines()[1])
+    stripped = PublicParty.from_text(known.name, 1, former | {"signing": encode_bytes(known.fields["signing"])})
+    assert stripped.key_id not in (known.key_id, files["key_id"])
     assert not stripped.has_signed(signature_of(cast.mpd)[:ARCHIVED_SIZE], "envelope", MESSAGE)
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_public_keys_are_held_to_their_version(cast: Any, place: int) -> None:
+    keys = list(cast.mpd.public.keys)
+    keys[place] = keys[place][:-1]
+    with pytest.raises(CanonicalError):
+        PublicParty("mpd", 3, tuple(keys))
+    with pytest.raises(CanonicalError):
+        PublicParty("mpd", 3, cast.mpd.public.keys[:place])
+    with pytest.raises(CanonicalError):
+        PublicParty("mpd", 2, cast.mpd.public.keys)
 
 
 def rewrite(path: Path, first: bytes | None, change: Callable[[dict[str, Any]], object]) -> None:
@@ -136,8 +160,10 @@ FILES: dict[str, tuple[bytes | None, Callable[[dict[str, Any]], object]]] = {
     "no value": (None, lambda content: content.update(mldsa65=None)),
     "another ML-DSA key": (None, lambda content: content.update(mldsa65=encode_bytes(bytes(1952)))),
     "a seed of another ML-DSA key": (None, lambda content: content.update(mldsa65=encode_bytes(bytes(32)))),
-    "a pair under the first line of version 1": (b"linkage-key/1", lambda content: None),
-    "a version to come": (b"linkage-key/3", lambda content: None),
+    "no opening key": (None, lambda content: [content.pop(name, None) for name in ("opening", "mlkem1024")]),
+    "today's keys under the first line of version 1": (b"linkage-key/1", lambda content: None),
+    "today's keys under the first line of version 2": (b"linkage-key/2", lambda content: None),
+    "a version to come": (b"linkage-key/4", lambda content: None),
     "a suite named": (None, lambda content: content.update(suite="ed25519")),
 }
 
@@ -154,10 +180,13 @@ def test_key_files_with_less_than_the_pair_are_refused(tmp_path: Path, fault: st
         assert caught.value.reason == "malformed"
 
 
-@pytest.mark.parametrize("which", [0, 1])
-def test_a_key_stripped_down_to_version_1_is_another_key_or_damaged(tmp_path: Path, which: int) -> None:
-    path = create_party(tmp_path, "mpd")[which]
-    load: Callable[..., Party | PublicParty] = (load_party, load_public)[which]
+@pytest.mark.parametrize("which", ["private", "public"])
+def test_a_key_stripped_down_to_version_1_is_another_key_or_damaged(tmp_path: Path, which: str) -> None:
+    path = tmp_path / "mpd"
+    files = json.loads((VECTORS / "parties-v2.json").read_text(encoding="utf-8"))["parties"]["mpd"]
+    path.write_bytes(files[which].encode())
+    path.chmod(0o600)
+    load: Callable[..., Party | PublicParty] = load_party if which == "private" else load_public
     rewrite(path, b"linkage-key/1", lambda content: content.pop("mldsa65"))
     with pytest.raises(KeyFileError) as caught:
         load(path)
@@ -167,7 +196,7 @@ def test_a_key_stripped_down_to_version_1_is_another_key_or_damaged(tmp_path: Pa
     assert caught.value.reason == "malformed", "its key id says that it had an ML-DSA key"
 
 
-def test_keys_of_version_1_are_refused_with_a_hint(archived: tuple[Path, Path]) -> None:
+def test_keys_of_earlier_versions_are_refused_with_a_hint(archived: tuple[Path, Path]) -> None:
     for load, path in ((load_party, archived[0]), (load_public, archived[1])):
         with pytest.raises(KeyFileError) as caught:
             load(path)
@@ -175,12 +204,15 @@ def test_keys_of_version_1_are_refused_with_a_hint(archived: tuple[Path, Path]) 
         assert "linkage keys renew" in (caught.value.hint or "")
 
 
-def test_nothing_new_is_made_with_keys_of_version_1(archived: tuple[Path, Path], cast: Any, tmp_path: Path) -> None:
+def test_nothing_new_is_made_with_keys_of_earlier_versions(
+    archived: tuple[Path, Path], cast: Any, tmp_path: Path
+) -> None:
     party, public = load_party(archived[0], archived=True), load_public(archived[1], archived=True)
     assert party.public == public and public.archived and not cast.mpd.public.archived
     for attempt in (
         lambda: party.sign("envelope", MESSAGE),
         lambda: public.wrap(bytes(32), b""),
+        lambda: public.opening,
         lambda: envelope.seal(tmp_path / "a", "batch", {}, [Compartment("c", cast.hub.public, b"x")], party),
         lambda: envelope.seal(tmp_path / "a", "batch", {}, [Compartment("c", public, b"x")], cast.mpd),
     ):
@@ -199,8 +231,7 @@ def test_renewed_keys_keep_pseudonyms_and_nothing_else(archived: tuple[Path, Pat
     assert new.pseudonyms(["1", "2"]) == old.pseudonyms(["1", "2"])
     assert new.derive("padding") == old.derive("padding")
     assert new.key_id != old.key_id
-    for field in ("signing", "mlkem768", "x25519"):
-        assert getattr(new.public, field) != getattr(old.public, field)
+    assert new.version == 3 and not set(new.public.keys) & set(old.public.keys)
     with pytest.raises(KeyFileError) as caught:
         renew_party(archived[0], tmp_path / "new")
     assert caught.value.reason == "exists"
@@ -235,19 +266,28 @@ def refusal(path: Path, cast: Any) -> str | None:
 
 def test_a_sealed_file_cannot_be_taken_back_to_one_signature(sealed: Path, cast: Any) -> None:
     data = sealed.read_bytes()
-    first = b"linkage-batch/3\n"
+    first = b"linkage-batch/4\n"
     length = int.from_bytes(data[len(first) :][:4], "big")
     end = len(first) + 4 + length
     raw, signature, body = data[len(first) + 4 : end], data[end : end + SIZE], data[end + SIZE :]
     assert refusal(sealed, cast) is None
-    for version in (1, 2):
+    for version in (1, 2, 3):
         old = b"linkage-batch/%d\n" % version
         # The Ed25519 half as it is; one that the thief of an Ed25519 key makes in the old way; both halves.
         forged = cast.mpd._signing.sign(pack("linkage signature v1", "envelope", old + raw))
         for half in (signature[:ARCHIVED_SIZE], forged, signature):
             sealed.write_bytes(old + length.to_bytes(4, "big") + raw + half + body)
-            assert refusal(sealed, cast) == "downgraded"
-            assert envelope.inspect(sealed)["version"] == version if half != signature else True
+            assert refusal(sealed, cast) == "malformed", "the suite is not one of that version"
+        former = json.loads(raw)
+        for entry in former["compartments"]:
+            entry |= {"suite": SUITES[1].name, "key": encode_bytes(bytes(SUITES[1].wrapped))}
+        text = dump(former)
+        # Signed in the way of that version, by the thief of an Ed25519 key or by the sender itself.
+        packed = pack("linkage signature v1", "envelope", old + text)
+        made = cast.mpd._signing.sign(packed) if version < 3 else cast.mpd.sign("envelope", old + text)
+        sealed.write_bytes(old + len(text).to_bytes(4, "big") + text + made + body)
+        assert refusal(sealed, cast) == "downgraded"
+        assert envelope.inspect(sealed)["version"] == version
     # The new first line over an old signature: what follows it is taken for the other half.
     sealed.write_bytes(first + length.to_bytes(4, "big") + raw + signature[:ARCHIVED_SIZE] + body)
     assert refusal(sealed, cast) in {"truncated", "bad-signature"}
@@ -255,14 +295,15 @@ def test_a_sealed_file_cannot_be_taken_back_to_one_signature(sealed: Path, cast:
 
 def test_a_suite_with_less_is_refused_even_if_signed(sealed: Path, cast: Any) -> None:
     data = sealed.read_bytes()
-    first = b"linkage-batch/3\n"
+    first = b"linkage-batch/4\n"
     length = int.from_bytes(data[len(first) :][:4], "big")
     end = len(first) + 4 + length
     manifest = json.loads(data[len(first) + 4 : end])
     suite = manifest["compartments"][0]["suite"]
     for weaker in (
-        suite.replace("mlkem768x25519", "x25519"),
-        suite.replace("mlkem768x25519", "mlkem768"),
+        SUITES[2].name,
+        suite.replace("mlkem1024p384", "p384"),
+        suite.replace("mlkem1024p384", "mlkem1024"),
         suite.replace("aes256gcm", "aes128gcm"),
         suite.upper(),
         suite + "\n",
@@ -276,8 +317,10 @@ def test_a_suite_with_less_is_refused_even_if_signed(sealed: Path, cast: Any) ->
         assert refusal(sealed, cast) == "malformed"
 
 
-def test_an_archive_is_read_with_archived_keys_alone(archived: tuple[Path, Path], cast: Any, tmp_path: Path) -> None:
-    vector = json.loads((PARTIES.parent / "batch-v2.json").read_text(encoding="utf-8"))
+def test_an_archive_is_read_with_archived_keys_alone(
+    archived: tuple[Path, Path], generation: int, cast: Any, tmp_path: Path
+) -> None:
+    vector = json.loads((VECTORS / BATCHES[generation]).read_text(encoding="utf-8"))
     path = tmp_path / "old.batch"
     path.write_bytes(b64decode(vector["file"]))
     public = load_public(archived[1], archived=True)
@@ -286,8 +329,19 @@ def test_an_archive_is_read_with_archived_keys_alone(archived: tuple[Path, Path]
         envelope.verify(path, cast.mpd.public)
     assert caught.value.reason == "untrusted-sender"
     # An archived key signs no file of today, whatever stands in it.
-    data = path.read_bytes().replace(b"linkage-batch/2\n", b"linkage-batch/3\n", 1)
-    path.write_bytes(data + bytes(SIZE))
+    first = b"linkage-batch/4\n"
+    content = envelope.inspect(path)
+    entries = content["compartments"]
+    for entry in entries:
+        entry |= {"suite": SUITES[3].name, "key": encode_bytes(bytes(SUITES[3].wrapped))}
+    raw = dump({name: content[name] for name in ("id", "sender", "header", "compartments")})
+    signature = bytes(SIZE)
+    if generation == 2:
+        old = load_party(archived[0], archived=True)
+        assert old._mldsa65 is not None
+        signature = signatures.sign(old._signing, old._mldsa65, old.key_id, "envelope", first + raw)
+        assert public.has_signed(signature, "envelope", first + raw)
+    path.write_bytes(first + len(raw).to_bytes(4, "big") + raw + signature)
     with pytest.raises(SealError) as caught:
         envelope.verify(path, public)
     assert caught.value.reason == "bad-signature"

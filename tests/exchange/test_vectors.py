@@ -26,6 +26,7 @@ from linkage.exchange import (
     read_receipt,
 )
 from linkage.exchange.canonical import CanonicalError, dump, load
+from linkage.exchange.envelope import KEYS
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
 
@@ -35,17 +36,17 @@ def vectors(name: str) -> Any:
 
 
 def parties_of(tmp_path: Path, version: int) -> dict[str, tuple[Party, PublicParty]]:
-    """Read the test parties; those of version 1 are archived, and read as that alone."""
+    """Read the test parties; those before version 3 are archived, and read as that alone."""
     read = {}
     for name, files in vectors(f"parties-v{version}.json")["parties"].items():
         private, public = tmp_path / f"{name}.key", tmp_path / f"{name}.pub"
         for path, text, mode in ((private, files["private"], 0o600), (public, files["public"], 0o644)):
             path.write_bytes(text.encode())
             path.chmod(mode)
-        read[name] = load_party(private, archived=version == 1), load_public(public, archived=version == 1)
+        read[name] = load_party(private, archived=version < 3), load_public(public, archived=version < 3)
         assert read[name][0].key_id == read[name][1].key_id == files["key_id"]
         assert read[name][0].public == read[name][1]
-        assert read[name][1].archived == (version == 1)
+        assert read[name][1].archived == (version < 3)
     return read
 
 
@@ -86,9 +87,9 @@ def test_derivations(tmp_path: Path) -> None:
         assert hkdf(secret, b"linkage key tree v1", info).hex() == entry["key"]
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_pseudonyms(tmp_path: Path, version: int) -> None:
-    """The same under the renewed key."""
+    """The same under the renewed keys."""
     content = vectors("pseudonyms-v1.json")
     party = parties_of(tmp_path, version)[content["party"]][0]
     numbers = [entry["local_id"] for entry in content["pseudonyms"]]
@@ -98,11 +99,11 @@ def test_pseudonyms(tmp_path: Path, version: int) -> None:
         assert party.derive(entry["purpose"]).hex() == entry["key"]
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", KEYS)
 def test_batch(tmp_path: Path, version: int) -> None:
     content = vectors(f"batch-v{version}.json")
-    assert content["parties"] == f"parties-v{1 if version < 3 else 2}.json"
-    parties = parties_of(tmp_path, 1 if version < 3 else 2)
+    assert content["parties"] == f"parties-v{KEYS[version]}.json"
+    parties = parties_of(tmp_path, KEYS[version])
     path = tmp_path / "a.batch"
     path.write_bytes(b64decode(content["file"]))
     sender = parties[content["sender"]][1]
@@ -148,13 +149,14 @@ def test_spoilt_batch(parties: dict[str, tuple[Party, PublicParty]], tmp_path: P
         assert caught.value.reason == case["reason"]
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", KEYS)
 def test_person_map(tmp_path: Path, version: int) -> None:
     content = vectors(f"person-map-v{version}.json")
-    parties = parties_of(tmp_path, 1 if version < 3 else 2)
+    parties = parties_of(tmp_path, KEYS[version])
     path = tmp_path / "a.map"
     path.write_bytes(b64decode(content["file"]))
     opened = open_person_map(path, parties[content["analysis"]][0], parties[content["sender"]][1])
+    assert content["parties"] == f"parties-v{KEYS[version]}.json"
     assert opened.frame.to_dicts() == content["rows"]
     assert opened.quality == content["quality"]
     assert b64decode(content["file"]).startswith(f"linkage-person-map/{version}\n".encode())

@@ -194,7 +194,7 @@ def _secrets(demo: Demo) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for path in demo.folder.rglob("*.key"):
         content = json.loads(path.read_bytes().split(b"\n")[1])
-        for name in {"secret", "signing", "mlkem768", "x25519", "mldsa65", "pseudonym"} & set(content):
+        for name in {"secret", "signing", "mldsa65", "opening", "pseudonym"} & set(content):
             raw = base64.b64decode(content[name])
             where = f"{path.name} {name}"
             found[f"{where} raw"] = raw

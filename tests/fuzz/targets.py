@@ -16,8 +16,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
+import yaml
+from pydantic import BaseModel, RootModel, ValidationError
 
 from linkage.contract import load_agreement, load_policy, load_settings, load_source, load_spec, schemas_folder
+from linkage.contract.agreement import Agreement, ReleasePolicy
+from linkage.contract.files import _load as load_as
+from linkage.contract.files import invalid
+from linkage.contract.source import SourceSchema
+from linkage.contract.spec import LinkageSpec
 from linkage.contract.vocabulary import FACT_SCHEMA
 from linkage.errors import LinkageError, ReleaseError
 from linkage.exchange import (
@@ -41,9 +48,12 @@ from linkage.exchange.draws import draws_from_bytes, draws_to_bytes
 from linkage.exchange.envelope import Compartment, seal
 from linkage.exchange.frames import from_parquet, to_parquet
 from linkage.exchange.manifest import parse_manifest
+from linkage.exchange.padding import Unpadded, padded
+from linkage.exchange.suites import NEWEST, SUITES
 from linkage.research import bundle
 from linkage.research.tables import TOTAL
 from linkage.research.verify import read_release
+from tests.fuzz.trees import change_tree
 
 __all__ = ["TARGETS", "Target", "accepts"]
 
@@ -62,10 +72,16 @@ class Workshop(NamedTuple):
 
 @dataclass(frozen=True)
 class Target:
-    """A parser: ``read`` refuses by a LinkageError, ``seeds`` are files that it accepts."""
+    """A parser: ``read`` refuses by a LinkageError, ``seeds`` are files that it accepts.
+
+    ``longest`` is how long an input gets; ``change`` makes a new input of one, where bytes changed at random would
+    hardly ever get past the first step (content, longest, seed).
+    """
 
     read: Callable[[bytes], object]
     seeds: Callable[[], list[bytes]]
+    longest: int = 16_384
+    change: Callable[[bytes, int, int], bytes] | None = None
 
 
 def accepts(target: Target, content: bytes) -> bool:
@@ -101,12 +117,12 @@ def vectors(name: str) -> dict[str, Any]:
 
 @cache
 def batch_manifest() -> BatchManifest:
-    return BatchManifest.model_validate(vectors("batch-v2.json")["header"])
+    return BatchManifest.model_validate(vectors("batch-v4.json")["header"])
 
 
 @cache
 def encodings() -> bytes:
-    frame = pl.DataFrame(vectors("batch-v2.json")["encodings"])
+    frame = pl.DataFrame(vectors("batch-v4.json")["encodings"])
     filters = [pl.col(name).str.decode("hex") for name in ("names", "places")]
     return to_parquet(
         frame.with_columns(pl.col("variant").cast(pl.UInt8), pl.col("names_mask").cast(pl.UInt16), *filters)
@@ -115,23 +131,24 @@ def encodings() -> bytes:
 
 @cache
 def facts() -> bytes:
-    return to_parquet(pl.DataFrame(vectors("batch-v2.json")["facts"], schema=FACT_SCHEMA))
+    frame = pl.DataFrame(vectors("batch-v4.json")["facts"], schema=FACT_SCHEMA)
+    return frame.height.to_bytes(8, "big") + to_parquet(frame)
 
 
 @cache
 def persons() -> pl.DataFrame:
-    return pl.DataFrame(vectors("person-map-v2.json")["rows"], schema=map_module.PERSON_MAP_SCHEMA)
+    return pl.DataFrame(vectors("person-map-v4.json")["rows"], schema=map_module.PERSON_MAP_SCHEMA)
 
 
 @cache
 def draws() -> pl.DataFrame:
-    rows = vectors("person-map-v2.json")["draws"]
+    rows = vectors("person-map-v4.json")["draws"]
     return pl.DataFrame(rows, schema=dict.fromkeys(rows[0], pl.UInt32()))
 
 
 @cache
 def map_manifest() -> map_module.PersonMapManifest:
-    path = in_file("map", b64decode(vectors("person-map-v2.json")["file"]))
+    path = in_file("map", b64decode(vectors("person-map-v4.json")["file"]))
     return read_person_map_manifest(path)
 
 
@@ -141,8 +158,9 @@ def read_encodings(content: bytes) -> None:
 
 
 def read_facts(content: bytes) -> None:
-    frame = from_parquet(content, batch_manifest().events)
-    batch_module._check_facts(frame, batch_manifest(), 2)
+    events, content = batch_module._counted(content)
+    frame = from_parquet(content, events)
+    batch_module._check_facts(frame, batch_manifest(), 4)
 
 
 def read_persons(content: bytes) -> None:
@@ -182,18 +200,30 @@ def read_envelope(content: bytes) -> None:
 
 
 def envelope_seeds() -> list[bytes]:
-    old = [b64decode(vectors(name)["file"]) for name in ("batch-v1.json", "batch-v2.json", "person-map-v2.json")]
+    names = ("batch-v1.json", "batch-v2.json", "batch-v3.json", "person-map-v2.json")
+    old = [b64decode(vectors(name)["file"]) for name in names]
     return [sealed_now(), *old]
 
 
+def read_padding(content: bytes) -> None:
+    found = bytearray()
+    reader = Unpadded(found.extend)
+    reader.update(content)
+    reader.finish()
+
+
+def padding_seeds() -> list[bytes]:
+    return [b"".join(padded(iter([content]), len(content))) for content in (b"", b"e" * 3000, bytes(5000))]
+
+
 def read_batch_manifest(content: bytes) -> None:
-    found = parse_manifest(content)
-    batch_module._manifest(found.model_dump() | {"kind": "batch", "version": 2})
+    found = parse_manifest(content, SUITES[NEWEST])
+    batch_module._manifest(found.model_dump() | {"kind": "batch", "version": 4})
 
 
 def read_map_manifest(content: bytes) -> None:
-    found = parse_manifest(content)
-    map_module._manifest(found.model_dump() | {"kind": "person-map", "version": 2})
+    found = parse_manifest(content, SUITES[NEWEST])
+    map_module._manifest(found.model_dump() | {"kind": "person-map", "version": 4})
 
 
 def manifest_of(name: str) -> bytes:
@@ -247,6 +277,43 @@ def ledger_seeds() -> list[bytes]:
 
 def shipped(pattern: str) -> list[bytes]:
     return [path.read_bytes() for path in sorted(schemas_folder().glob(pattern))]
+
+
+def as_trees(pattern: str) -> list[bytes]:
+    """What shipped files say, as JSON."""
+    return [json.dumps(yaml.safe_load(content), default=str).encode() for content in shipped(pattern)]
+
+
+def rules_target(model: type[BaseModel], seeds: Callable[[], list[bytes]]) -> Target:
+    """The rules of a contract file without YAML, whose parser takes nearly all of the time."""
+
+    def read(content: bytes) -> None:
+        try:
+            tree = json.loads(content)
+        except (ValueError, RecursionError):
+            raise LinkageError("refused") from None
+        try:
+            model.model_validate(tree)
+        except ValidationError as error:
+            raise invalid(Path("file"), error) from None
+
+    return Target(read, seeds, change=change_tree)
+
+
+def read_yaml(content: bytes) -> None:
+    """What YAML does before any rule: load with our loader, whatever it says."""
+    load_as(in_file("file.yaml", content), AnyContent)
+
+
+class AnyContent(RootModel[Any]):
+    """Takes everything."""
+
+
+YAML = [
+    b"a: 1\nb: [yes, no, {c: 2}]\n", b"- &x {a: 1}\n- *x\n- b: *x\n", b"a: |\n  text\nb: >-\n  more\n",
+    b"2026-01-01: 2026-01-01T10:00:00Z\n", b"!!str 1: !!int '2'\n? [a]\n: b\n", b"--- # c\n\"\\u00e9\": 0x1F\n...\n",
+    b"{a: .inf, b: 1_000, c: 190:20:30, d: ~, e: 0o7}\n", b"%YAML 1.1\n---\n!!binary YWI=\n",
+]  # fmt: skip
 
 
 SETTINGS = b"""project = "milwaukee"
@@ -346,20 +413,26 @@ def text_target(read: Callable[[Path], object], suffix: str, seeds: Callable[[],
 
 TARGETS: dict[str, Target] = {
     "agreement": text_target(load_agreement, ".yaml", lambda: shipped("agreements/*.yaml")),
-    "batch-manifest": Target(read_batch_manifest, lambda: [manifest_of("batch-v2.json")]),
+    "agreement-rules": rules_target(Agreement, lambda: as_trees("agreements/*.yaml")),
+    "batch-manifest": Target(read_batch_manifest, lambda: [manifest_of("batch-v4.json")]),
     "draws": Target(read_draws, lambda: [draws_to_bytes(draws())]),
     "encodings": Target(read_encodings, lambda: [encodings()]),
     "envelope": Target(read_envelope, envelope_seeds),
     "facts": Target(read_facts, lambda: [facts()]),
     "ledger": Target(lambda content: ledger.verify(in_file("ledger", content)), ledger_seeds),
-    "map-manifest": Target(read_map_manifest, lambda: [manifest_of("person-map-v2.json")]),
+    "map-manifest": Target(read_map_manifest, lambda: [manifest_of("person-map-v4.json")]),
+    "padding": Target(read_padding, padding_seeds),
     "person-map": Target(read_persons, lambda: [to_parquet(persons())]),
     "policy": text_target(load_policy, ".yaml", lambda: shipped("release.yaml")),
+    "policy-rules": rules_target(ReleasePolicy, lambda: as_trees("release.yaml")),
     "public-key": text_target(load_public, ".pub", public_seeds),
     "quality": Target(read_quality, lambda: [dump({"links": 1}), b'{"precision":{"value":0.993}}']),
     "receipt": Target(read_a_receipt, receipt_seeds),
     "release": Target(read_a_release, lambda: [json.dumps(RELEASE).encode()]),
     "settings": text_target(load_settings, ".toml", lambda: [SETTINGS]),
     "source": text_target(load_source, ".yaml", lambda: shipped("sources/*.yaml")),
+    "source-rules": rules_target(SourceSchema, lambda: as_trees("sources/*.yaml")),
     "spec": text_target(load_spec, ".yaml", lambda: shipped("linkage/*.yaml")),
+    "spec-rules": rules_target(LinkageSpec, lambda: as_trees("linkage/*.yaml")),
+    "yaml": Target(read_yaml, lambda: YAML, longest=128),
 }

@@ -123,7 +123,6 @@ def manifest(source: str, frame: pl.DataFrame) -> BatchManifest:
         fingerprint="b" * 32,
         records=records,
         rows=records,
-        events=frame.height,
         mode="full",
         agreement_digest="c" * 64,
         deduplicated=True,

@@ -83,10 +83,7 @@ def test_another_signer_fails_only_where_the_signer_is_pinned(maker: Any, copy: 
     manifest["signer"] = {
         "name": public.name,
         "key_id": public.key_id,
-        "signing": encode_bytes(public.signing),
-        "mlkem768": encode_bytes(public.mlkem768),
-        "x25519": encode_bytes(public.x25519),
-        "mldsa65": encode_bytes(public.mldsa65),
+        **public.to_text(),
     }
     (copy / "manifest.json").write_bytes(dump(manifest) + b"\n")
     resign(copy, other)
