@@ -46,7 +46,10 @@ __all__ = ["Submission", "encode_persons", "submit"]
 
 @dataclass(frozen=True)
 class Submission:
-    """What was sealed: the file, its digest, what the manifest says, and what the steward should know of it."""
+    """What was sealed: the file, its digest, what the manifest says, and what the steward should know of it.
+
+    ``approval`` is how many of how many holders must approve a run; None where the hub opens by itself.
+    """
 
     path: Path
     digest: str
@@ -55,6 +58,7 @@ class Submission:
     visible_edges: dict[str, float]
     edges_allowed: float
     events: int
+    approval: tuple[int, int] | None
     test_persons: int = 0
     decoys: int = 0
 
@@ -69,6 +73,7 @@ class Submission:
             "test_persons": self.test_persons,
             "decoys": self.decoys,
             "events": self.events,
+            "approval": self.approval,
             "report": dataclasses.asdict(self.report),
         }
         return json.dumps(content, indent=2)
@@ -84,10 +89,11 @@ class Submission:
             f"{self.decoys} of the records are decoys; the hub cannot tell which, the analysis can and leaves them out"
             " of every count."
         ]
+        approved = "" if self.approval is None else ", in a run that {} of {} holders approve".format(*self.approval)
         return [
             f"{manifest.records} {'records' if self.decoys else 'persons'}, encoded as {manifest.rows} names by profile"
             f" {manifest.spec_name};"
-            " only the hub can open them, and it has no key to turn them back into names.",
+            f" only the hub can open them{approved}, and it has no key to turn them back into names.",
             *(planted if self.test_persons else []),
             *(made_up if self.decoys else []),
             f"{self.events} contacts as facts, with month and age and without names or dates of birth;"
@@ -219,6 +225,7 @@ def submit(
         edges,
         spec.edges_allowed(own),
         len(contacts),
+        (opener.threshold, len(opener.holders)) if isinstance(opener, SharedOpening) else None,
         planted["local_id"].n_unique(),
         decoyed,
     )

@@ -1,0 +1,136 @@
+"""The opening key in shares by the commands: made, submitted for, waited for at the hub, approved by two agencies."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linkage.exchange.shared_opening import load_opening
+
+Run = Callable[..., Any]
+MONTH = "2026-11"
+
+
+@pytest.fixture
+def shared(sites: Any, linkage: Run) -> Any:
+    """The sites, with agreements that have runs approved."""
+    opening = sites.root / "board" / "opening.pub"
+    public = [sites.root / name / "keys" / f"{name}.pub" for name in ("mpd", "dcf")]
+    words = ("--project", "milwaukee", "--epoch", "2026-1", "--threshold", "2", "--out", opening)
+    made = linkage("keys", "opening", *public, *words)
+    assert made.code == 0, made.err
+    assert "approval of 2 of: dcf, mpd" in made.err
+    for name in ("mpd", "dcf"):
+        agreement = sites.root / name / "agreement.yaml"
+        agreement.write_text(agreement.read_text().replace("opening: hub", "opening: approval"))
+        settings = sites.settings(name)
+        settings.write_text(
+            settings.read_text().replace("[steward]\n", '[steward]\nopening = "../board/opening.pub"\n')
+        )
+    settings = sites.settings("hub")
+    holders = '[hub.holders]\nmpd = "../mpd/keys/mpd.pub"\ndcf = "../dcf/keys/dcf.pub"\n'
+    settings.write_text(settings.read_text().replace("[hub]\n", '[hub]\nopening = "../board/opening.pub"\n') + holders)
+    return sites
+
+
+def submit(linkage: Run, sites: Any, extracts: dict[str, Path], source: str) -> Any:
+    settings = sites.settings(source)
+    return linkage("steward", "submit", extracts[source], "--source", source, "--month", MONTH, "--settings", settings)
+
+
+def test_two_agencies_approve_a_run(shared: Any, linkage: Run, command: Run, extracts: dict[str, Path]) -> None:
+    for source in ("mpd", "dcf"):
+        told = submit(linkage, shared, extracts, source)
+        assert told.code == 0, told.err
+        assert "in a run that 2 of 2 holders approve" in told.err
+    seen: dict[str, Any] = {}
+
+    def approve() -> None:
+        orders = shared.root / "hub" / "state" / "orders"
+        for _ in range(600):
+            if found := list(orders.glob("*.order")):
+                break
+            time.sleep(0.1)
+        (order,) = found
+        seen["inspect"] = command("inspect", order, "--json")
+        seen["asked"] = command("steward", "approve", order, "--settings", shared.settings("mpd"))
+        for source in ("mpd", "dcf"):
+            words = ("steward", "approve", order, "--yes", "--out", shared.inbox)
+            seen[source] = command(*words, "--settings", shared.settings(source))
+
+    thread = threading.Thread(target=approve)
+    thread.start()
+    batches = sorted(shared.inbox.glob("*.batch"))
+    named = ("--out", shared.root / "run", "--month", MONTH, "--settings", shared.settings("hub"))
+    linked = command("hub", "link", *batches, *named, "--json")
+    thread.join()
+    assert linked.code == 0, linked.err
+    assert linked.json["fresh"] is True
+    for line in ("2 of dcf, mpd must approve this order", "approved by mpd: 1 of 2", "approved by dcf: 2 of 2"):
+        assert line in linked.err
+    visible = json.loads(seen["inspect"].out)
+    assert (visible["kind"], visible["header"]["month"]) == ("order", MONTH)
+    assert {batch["source"] for batch in visible["header"]["batches"]} == {"mpd", "dcf"}
+    assert seen["asked"].code == 4 and "--yes" in seen["asked"].err
+    for source in ("mpd", "dcf"):
+        assert seen[source].code == 0, seen[source].err
+        assert MONTH in seen[source].err and "records" in seen[source].err
+
+
+def test_show_tells_who_approves(shared: Any, linkage: Run) -> None:
+    path = shared.root / "board" / "opening.pub"
+    told = linkage("keys", "show", path, "--json").json
+    assert told == {
+        "kind": "opening",
+        "project": "milwaukee",
+        "epoch": "2026-1",
+        "key_id": load_opening(path).key_id,
+        "approved_by": "2 of dcf, mpd",
+    }
+
+
+def test_who_agreed_to_approval_seals_for_no_other_key(shared: Any, linkage: Run, extracts: dict[str, Path]) -> None:
+    settings = shared.settings("mpd")
+    settings.write_text(settings.read_text().replace('opening = "../board/opening.pub"\n', ""))
+    told = submit(linkage, shared, extracts, "mpd")
+    assert (told.code, "no opening key" in told.err) == (2, True)
+    assert not shared.inbox.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        (('opening = "../board/opening.pub"\n', ""), 2, "no opening key"),
+        (('dcf = "../dcf/keys/dcf.pub"\n[hub.agreements]', "[hub.agreements]"), 0, ""),
+        (('[hub.holders]\nmpd = "../mpd/keys/mpd.pub"\n', "[hub.holders]\n"), 2, "1 holders of the opening key"),
+        (('epoch = "2026-1"', 'epoch = "2026-2"'), 2, "another project's or epoch's"),
+    ],
+)
+def test_a_hub_that_cannot_have_runs_approved_says_so(
+    shared: Any, linkage: Run, change: tuple[str, str], code: int, words: str
+) -> None:
+    settings = shared.settings("hub")
+    assert change[0] in settings.read_text()
+    settings.write_text(settings.read_text().replace(change[0], change[1]))
+    told = linkage("hub", "link", "--out", shared.root / "run", "--month", MONTH, "--settings", settings)
+    if code:
+        assert (told.code, words in told.err) == (code, True)
+    else:
+        assert "no opening key" not in told.err and "holders" not in told.err
+
+
+def test_a_hub_holds_no_share_of_its_own_key(shared: Any, linkage: Run) -> None:
+    opening = shared.root / "board" / "own.pub"
+    public = [shared.root / name / "keys" / f"{name}.pub" for name in ("mpd", "hub")]
+    words = ("--project", "milwaukee", "--epoch", "2026-1", "--threshold", "2", "--out", opening)
+    assert linkage("keys", "opening", *public, *words).code == 0
+    settings = shared.settings("hub")
+    settings.write_text(settings.read_text().replace("board/opening.pub", "board/own.pub"))
+    told = linkage("hub", "link", "--out", shared.root / "run", "--month", MONTH, "--settings", settings)
+    assert (told.code, "holds a share" in told.err) == (4, True)
