@@ -53,7 +53,7 @@ def main() -> None:
         fuzz_all(given.runs, given.seconds)
         return
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
-    with atheris.instrument_imports(include=["linkage", "yaml", "tomllib"]):
+    with atheris.instrument_imports(include=["linkage", "yaml", "tomllib", "json"]):
         from tests.fuzz.targets import TARGETS, accepts
     target = TARGETS[given.target]
     crashes = FOUND / given.target
@@ -73,13 +73,14 @@ def main() -> None:
                 f"-max_total_time={given.seconds}",
                 f"-timeout={LONGEST_RUN}",
                 f"-artifact_prefix={crashes}/",
-                "-max_len=16384",
+                f"-max_len={target.longest}",
                 "-rss_limit_mb=0",
                 "-print_final_stats=1",
                 "-verbosity=1",
                 str(corpus),
             ],
             lambda content: accepts(target, content),
+            **({} if target.change is None else {"custom_mutator": target.change}),
         )
         atheris.Fuzz()
 

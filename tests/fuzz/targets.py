@@ -311,7 +311,7 @@ class AnyContent(RootModel[Any]):
 
 YAML = [
     b"a: 1\nb: [yes, no, {c: 2}]\n", b"- &x {a: 1}\n- *x\n- b: *x\n", b"a: |\n  text\nb: >-\n  more\n",
-    b"2026-01-01: 2026-01-01T10:00:00Z\n", b"!!str 1: !!int '2'\n? [a]\n: b\n", b"--- # c\n\"\\u00e9\": 0x1F\n...\n",
+    b"2026-01-01: 2026-01-01T10:00:00Z\n", b"!!str 1: !!int '2'\n? c\n: b\n", b"--- # c\n\"\\u00e9\": 0x1F\n...\n",
     b"{a: .inf, b: 1_000, c: 190:20:30, d: ~, e: 0o7}\n", b"%YAML 1.1\n---\n!!binary YWI=\n",
 ]  # fmt: skip
 
