@@ -17,6 +17,7 @@ import secrets
 from dataclasses import dataclass
 from functools import cached_property
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurvePublicKey, derive_private_key
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM1024PrivateKey, MLKEM1024PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -42,6 +43,7 @@ OVERHEAD = MLKEM1024_SIZE + P384_SIZE + 16
 """By how many bytes a wrapped key is longer than the key."""
 
 _HPKE = Suite(KEM.MLKEM1024_P384, KDF.HKDF_SHA384, AEAD.AES_256_GCM)
+_UNCOMPRESSED = b"\x04"
 _LABEL = "linkage opening key v1"
 # The order of P-384's base point, SP 800-186, 3.2.1.4.
 _ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
@@ -69,7 +71,7 @@ class PublicOpeningKey:
 
     def __post_init__(self) -> None:
         """Check both halves: the modulus (FIPS 203, 7.2), and that the point is on the curve."""
-        if len(self.p384) != P384_SIZE or self.p384[0] != 4:
+        if len(self.p384) != P384_SIZE or self.p384[:1] != _UNCOMPRESSED:
             raise CanonicalError("not the one form of a point")
         try:
             _ = self._key
@@ -161,4 +163,7 @@ class OpeningKey(Secret):
         cryptography.exceptions.InvalidTag
             If the key was wrapped for another, under other ``info``, or is damaged.
         """
+        if wrapped[MLKEM1024_SIZE : MLKEM1024_SIZE + 1] != _UNCOMPRESSED:
+            # OpenSSL would take the hybrid form (06, 07) too, of the same point.
+            raise InvalidTag
         return _HPKE.decrypt(wrapped, MLKEM1024P384PrivateKey(self._mlkem, self._p384), info=info)
