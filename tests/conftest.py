@@ -13,6 +13,7 @@ from linkage.exchange import roles
 SEVERAL_PARTIES = (
     "architecture/test_error_text.py",
     "cli/test_road.py",
+    "cli/test_stolen_device.py",
     "exchange/test_batch.py",
     "exchange/test_vectors.py",
     "steward/test_submit.py",
