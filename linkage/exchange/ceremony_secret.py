@@ -11,14 +11,13 @@ given, so that they are never given to others.
 
 from __future__ import annotations
 
-import os
 import secrets
-import stat
 from pathlib import Path
 from typing import NamedTuple
 
 from linkage.errors import KeyFileError
 from linkage.exchange.canonical import CanonicalError, dump, encode_bytes, load, load_bytes
+from linkage.exchange.custody_files import read_file
 from linkage.exchange.files import atomic_write
 from linkage.exchange.keyfile import make_private_folder
 from linkage.exchange.overwriting import overwrite
@@ -84,26 +83,20 @@ def read_pending(keys: Path, ceremony: str, name: str) -> Pending:
     Raises
     ------
     KeyFileError
-        ``missing``, ``too-open`` if others can read them, ``malformed``, or ``wrong-kind`` if they are another
-        participant's.
+        ``missing``, ``too-open`` or another fault of a private file, ``malformed``, or ``wrong-kind`` if they are
+        another participant's.
     """
     path = _path(keys, ceremony)
     try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            data = file.read(_LARGEST + 1) if stat.S_ISREG(mode) else b""
-    except OSError:
+        found = read_file(path, _LARGEST)
+    except KeyFileError as error:
         raise KeyFileError(
-            f"{path}: the random bytes of this ceremony are not here",
-            reason="missing",
+            error.message,
+            reason=error.reason,
             hint="they stay on the machine that committed; if they are lost, begin a new ceremony",
         ) from None
-    if os.name == "posix" and mode & 0o077:
-        raise KeyFileError(
-            f"{path}: others than its owner can read this",
-            reason="too-open",
-            hint="think of it as known to them: begin a new ceremony",
-        )
+    found.require_private()
+    data = found.data
     malformed = KeyFileError(f"{path}: damaged", reason="malformed", hint="begin a new ceremony")
     if len(data) > _LARGEST or not data.startswith(_FIRST_LINE) or not data.endswith(b"\n"):
         raise malformed

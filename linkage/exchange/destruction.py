@@ -1,0 +1,165 @@
+"""The end of a key: its file is overwritten and removed, and a signed certificate says so.
+
+The certificate is a signed document (:mod:`linkage.exchange.documents`) of the kind ``key-destruction``. It names the
+key by its check value or key id, never by a digest of the secret. It says what a program did on one machine, and no
+more: see :func:`linkage.exchange.overwriting.overwrite` for what may be left on flash storage, in backups, snapshots.
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, ValidationError
+
+from linkage.errors import KeyFileError
+from linkage.exchange import ledger
+from linkage.exchange.ceremony_documents import LEDGER
+from linkage.exchange.custody_keystore import KeystoreKeeper
+from linkage.exchange.documents import read_document, write_document
+from linkage.exchange.keyfile import KIND_LINKAGE, KIND_PARTY, read_key_file, read_protected
+from linkage.exchange.keys import Party, PublicParty
+from linkage.exchange.manifest import HEX32, Strict
+from linkage.exchange.overwriting import METHOD, overwrite
+from linkage.exchange.reasons import refuse
+
+__all__ = ["Destruction", "destroy_key", "key_identity", "read_destruction"]
+
+_KIND = "key-destruction"
+_VERSION = 1
+
+Reason = Literal["rotated", "revoked", "suspicion", "retired"]
+
+
+class Destruction(Strict):
+    """What a certificate says.
+
+    Parameters
+    ----------
+    kind
+        ``linkage`` or ``party``.
+    of
+        The key's project and epoch with a slash between, or the party's name.
+    identity
+        Its check value or key id.
+    method, standard
+        How; ``clear`` in the words of NIST SP 800-88.
+    reason
+        Why.
+    by, signer
+        Name and key id of who did it and signs.
+    time
+        Microseconds since 1970 UTC.
+    """
+
+    kind: Literal["linkage", "party"]
+    of: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]{1,81}$")]
+    identity: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{16}|[0-9a-f]{32})$")]
+    method: Literal["overwrite-once-and-unlink"]
+    standard: Literal["nist-sp-800-88-clear"]
+    reason: Reason
+    by: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+    signer: Annotated[str, StringConstraints(pattern=HEX32)]
+    time: Annotated[int, Field(gt=0, lt=2**53)]
+
+
+def key_identity(path: Path) -> tuple[str, str, str]:
+    """Return the kind of a private key file, of what it is the key, and its check value or key id, as the file says.
+
+    Raises
+    ------
+    KeyFileError
+        As :func:`linkage.exchange.keyfile.read_key_file`; a file of an earlier version is read, too.
+    """
+    kinds = (KIND_LINKAGE, KIND_PARTY)
+    protected = read_protected(path, kinds)
+    content = read_key_file(path, kinds, archived=True) if protected is None else protected.public
+    if content["kind"] == KIND_LINKAGE:
+        return KIND_LINKAGE, f"{content['project']}/{content['epoch']}", str(content["check"])
+    return KIND_PARTY, str(content["name"]), str(content["key_id"])
+
+
+def destroy_key(path: Path, *, expected: str, reason: Reason, party: Party, keys: Path) -> Path:
+    """Overwrite and remove a private key file, and its entry in the keystore if it has one; sign that it was done.
+
+    Parameters
+    ----------
+    path
+        The key file.
+    expected
+        The check value or key id of the key that is meant, so that no other is destroyed by mistake.
+    reason
+        Why.
+    party
+        Who does it and signs. Its own key may be the one: it is loaded already.
+    keys
+        The party's folder of keys: for the certificate and the ledger.
+
+    Returns
+    -------
+    Path
+        The certificate.
+
+    Raises
+    ------
+    KeyFileError
+        ``another-key`` if the file holds another one than is meant; ``linked`` or ``unwritable`` if it cannot be
+        overwritten; or as :func:`key_identity`.
+    """
+    kind, of, identity = key_identity(path)
+    if not hmac.compare_digest("".join(expected.split()).lower().encode(), identity.encode()):
+        raise KeyFileError(
+            f"{path}: holds another key than the one that was named",
+            reason="another-key",
+            hint="linkage keys show tells its check value or key id; give the whole of it",
+        )
+    content = _certificate(kind=kind, of=of, identity=identity, reason=reason, party=party)
+    protected = read_protected(path, (kind,))
+    keystore = KeystoreKeeper() if protected is not None and protected.keeper["by"] == "keystore" else None
+    overwrite(path)
+    if protected is not None and keystore is not None:
+        keystore.forget(protected.keeper)
+    certificate = Path(keys) / f"destroyed-{identity}.certificate"
+    digest = write_document(certificate, _KIND, _VERSION, content.model_dump(), party)
+    extra: dict[str, str | bool | int | None] = {"kind": kind, "key": identity, "reason": reason, "method": METHOD}
+    ledger.append(Path(keys) / LEDGER, actor=party.name, action="key-destroy", object_digest=digest, extra=extra)
+    return certificate
+
+
+def _certificate(*, kind: str, of: str, identity: str, reason: str, party: Party) -> Destruction:
+    content = {
+        "kind": kind,
+        "of": of,
+        "identity": identity,
+        "method": METHOD,
+        "standard": "nist-sp-800-88-clear",
+        "reason": reason,
+        "by": party.name,
+        "signer": party.key_id,
+        "time": time.time_ns() // 1000,
+    }
+    try:
+        return Destruction.model_validate(content)
+    except ValidationError:
+        raise KeyFileError("not a key that can be certified as destroyed", reason="malformed") from None
+
+
+def read_destruction(path: Path, party: PublicParty) -> Destruction:
+    """Read a certificate and check that this party signed it.
+
+    Raises
+    ------
+    SealError
+        ``unreadable``, ``bad-version``, ``malformed``, ``untrusted-sender`` or ``bad-signature``.
+    """
+    document = read_document(path, _KIND, {_VERSION})
+    try:
+        content = Destruction.model_validate(document.content)
+    except ValidationError:
+        raise refuse("malformed") from None
+    if (content.signer, content.by) != (party.key_id, party.name):
+        raise refuse("untrusted-sender")
+    document.verify(party)
+    return content

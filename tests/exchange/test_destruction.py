@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linkage.errors import KeyFileError, LinkageError, SealError
+from linkage.exchange import create_linkage_key, file_digest, ledger
+from linkage.exchange.destruction import destroy_key, read_destruction
+from linkage.exchange.documents import write_document
+from linkage.exchange.overwriting import overwrite
+
+
+def refused(reason: str, call: Callable[[], object]) -> None:
+    with pytest.raises(LinkageError) as caught:
+        call()
+    assert caught.value.reason == reason
+
+
+def test_content_is_overwritten_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held open under its name, the file shows what became of its bytes when it is cut to nothing and unlinked."""
+    path = tmp_path / "secret"
+    path.write_bytes(b"a secret " * 500)
+    seen = []
+    whole = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        seen.append(os.pread(descriptor, 10_000, 0) if hasattr(os, "pread") else path.read_bytes())
+        whole(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    overwrite(path)
+    assert [len(data) for data in seen] == [4500, 0]
+    assert b"secret" not in seen[0] and len(set(seen[0])) > 200
+    assert not list(tmp_path.iterdir())
+
+
+def test_links_are_refused_and_left(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(b"secret")
+    (tmp_path / "link").symlink_to(path)
+    refused("linked", lambda: overwrite(tmp_path / "link"))
+    (tmp_path / "second").hardlink_to(path)
+    refused("linked", lambda: overwrite(path))
+    refused("linked", lambda: overwrite(tmp_path))
+    assert path.read_bytes() == b"secret"
+    with pytest.raises(KeyFileError):
+        overwrite(tmp_path / "nothing")
+
+
+def destroyed(tmp_path: Path, cast: Any) -> tuple[Path, str]:
+    path = tmp_path / "linkage.key"
+    check = create_linkage_key(path, "milwaukee", "2026-1").check_value
+    spaced = " ".join(check[at : at + 4] for at in range(0, 16, 4))
+    return destroy_key(path, expected=spaced, reason="rotated", party=cast.mpd, keys=tmp_path / "keys"), check
+
+
+def test_the_certificate_names_the_key_and_is_on_the_ledger(tmp_path: Path, cast: Any) -> None:
+    certificate, check = destroyed(tmp_path, cast)
+    found = read_destruction(certificate, cast.mpd.public)
+    assert (found.kind, found.of, found.identity, found.reason) == ("linkage", "milwaukee/2026-1", check, "rotated")
+    assert (found.method, found.standard) == ("overwrite-once-and-unlink", "nist-sp-800-88-clear")
+    (entry,) = ledger.entries(tmp_path / "keys" / "ledger")
+    assert (entry.action, entry.object) == ("key-destroy", file_digest(certificate))
+    assert not (tmp_path / "linkage.key").exists()
+
+
+def test_another_key_is_not_destroyed(tmp_path: Path, cast: Any) -> None:
+    path = tmp_path / "linkage.key"
+    create_linkage_key(path, "milwaukee", "2026-1")
+    before = path.read_bytes()
+    for expected in ("", "0" * 16, json.loads(before.splitlines()[1])["check"][:12], "é"):
+        refused(
+            "another-key",
+            lambda expected=expected: destroy_key(
+                path, expected=expected, reason="retired", party=cast.mpd, keys=tmp_path
+            ),
+        )
+    assert path.read_bytes() == before and not (tmp_path / "ledger").exists()
+
+
+def test_public_keys_and_other_files_are_not_destroyed(tmp_path: Path, cast: Any) -> None:
+    path = tmp_path / "notes"
+    path.write_text("hello")
+    refused("malformed", lambda: destroy_key(path, expected="", reason="retired", party=cast.mpd, keys=tmp_path))
+    assert path.read_text() == "hello"
+
+
+def test_certificates_of_others_or_changed_are_refused(tmp_path: Path, cast: Any) -> None:
+    certificate, _ = destroyed(tmp_path, cast)
+    refused("untrusted-sender", lambda: read_destruction(certificate, cast.dcf.public))
+    whole = certificate.read_bytes()
+    certificate.write_bytes(whole.replace(b'"rotated"', b'"retired"'))
+    refused("bad-signature", lambda: read_destruction(certificate, cast.mpd.public))
+    content = json.loads(whole.splitlines()[1])
+    for field in content:
+        for value in (None, "", "x" * 200, -1):
+            write_document(certificate, "key-destruction", 1, content | {field: value}, cast.mpd)
+            with pytest.raises(SealError):
+                read_destruction(certificate, cast.mpd.public)
