@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from linkage.cli.console import say, spaced
+from linkage.cli.keys_backup import backup, destroy, restore
+from linkage.cli.keys_ceremony import ceremony, confirm, join, revoke, rotate
 from linkage.cli.keys_opening import opening
 from linkage.cli.keys_protect import protect
 from linkage.exchange.keyfile import KIND_LINKAGE, KIND_OPENING, KIND_PARTY, KIND_PUBLIC, read_key_file, read_protected
@@ -27,6 +29,8 @@ from linkage.exchange.shared_opening import load_opening
 __all__ = ["app"]
 
 app = cyclopts.App(name="keys", help="Make key files, and show what is public of them.")
+for command in (ceremony, join, confirm, rotate, revoke, backup, restore, destroy):
+    app.command(command)
 app.command(opening)
 app.command(protect)
 
@@ -45,7 +49,7 @@ def linkage(
     epoch: Annotated[str, cyclopts.Parameter(name="--epoch")],
     out: Annotated[Path, cyclopts.Parameter(name="--out")],
 ) -> None:
-    """Make the linkage key of a project for one epoch. One agency does this, in the key ceremony.
+    """Make a linkage key alone: for made-up studies and tests, never for an agency's real data (see ceremony).
 
     Parameters
     ----------
@@ -59,7 +63,8 @@ def linkage(
     key = create_linkage_key(out, project, epoch)
     say(f"linkage key written: {out}")
     say(f"check value, for all who hold it to compare: {spaced(key.check_value)}")
-    say("give it to the agencies by hand; the hub and the analysis must never have it")
+    say("one party chose this key: it is for made-up data; for real data the agencies make it together")
+    say("  linkage keys ceremony --help")
 
 
 @app.command
