@@ -53,6 +53,7 @@ from linkage.exchange.suites import NEWEST, SUITES
 from linkage.research import bundle
 from linkage.research.tables import TOTAL
 from linkage.research.verify import read_release
+from tests.fuzz import ceremonies
 from tests.fuzz.trees import change_tree
 
 __all__ = ["TARGETS", "Target", "accepts"]
@@ -411,6 +412,11 @@ def text_target(read: Callable[[Path], object], suffix: str, seeds: Callable[[],
     return Target(lambda content: read(in_file(f"file{suffix}", content)), seeds)
 
 
+def ceremony_target(name: str) -> Target:
+    read = ceremonies.READERS[name]
+    return Target(lambda content: read(in_file(name, content)), lambda: ceremonies.files(workshop().folder)[name])
+
+
 TARGETS: dict[str, Target] = {
     "agreement": text_target(load_agreement, ".yaml", lambda: shipped("agreements/*.yaml")),
     "agreement-rules": rules_target(Agreement, lambda: as_trees("agreements/*.yaml")),
@@ -435,4 +441,5 @@ TARGETS: dict[str, Target] = {
     "spec": text_target(load_spec, ".yaml", lambda: shipped("linkage/*.yaml")),
     "spec-rules": rules_target(LinkageSpec, lambda: as_trees("linkage/*.yaml")),
     "yaml": Target(read_yaml, lambda: YAML, longest=128),
+    **{name: ceremony_target(name) for name in ceremonies.READERS},
 }
