@@ -6,7 +6,7 @@ linkage key
     256 random bits for one project and one epoch, held by the agencies and the key custodian, never by the hub.
     All keys of the encoding derive from it.
 party key
-    One per party and role: an Ed25519 and an ML-DSA-65 key to sign with, an ML-KEM-768 and an X25519 key to open with
+    One per party and role: an Ed25519 and an ML-DSA-65 key to sign with, an ML-KEM-1024 and a P-384 key to open with
     (pairs: an attacker must break both), and 256 random bits for pseudonyms. Stays on one machine. They are in
     :mod:`linkage.exchange.parties` and used from here.
 public key
