@@ -35,6 +35,7 @@ from linkage.exchange import (
     BatchManifest,
     Party,
     PublicParty,
+    envelope,
     file_digest,
     ledger,
     open_encodings,
@@ -45,6 +46,7 @@ from linkage.exchange import (
 from linkage.exchange.files import atomic_write
 from linkage.exchange.shared_opening import SharedOpening
 from linkage.hub.opened import fits, opener_id, sealed_for
+from linkage.hub.retire import refuse_retired
 from linkage.hub.state import ACCEPT, QUARANTINE, History, StateFolder, place_copy
 
 __all__ = ["INTAKE_REASONS", "Accepted", "Intake", "Quarantined", "inbox_batches", "take_in"]
@@ -172,6 +174,8 @@ def take_in(
         ``unreadable`` if a file is not there or no regular file (nothing is moved then); ``ledger-broken``.
     LinkError
         ``busy`` if another run works on the state folder.
+    NotPermittedError
+        ``epoch-retired``: the epoch's encodings were destroyed.
     """
     folder = StateFolder(Path(state))
     for path in batches:
@@ -182,11 +186,12 @@ def take_in(
                 hint="batches are moved out of the inbox when they are taken in; run without them to link those",
             )
     with folder.locked():
-        history = folder.history()
+        refuse_retired(folder, epoch)
+        history = _history(folder, senders)
         folder.incoming.mkdir(exist_ok=True)
         left = {path.stem for path in folder.incoming.glob("*.batch")}
         names = {_claim(path, folder): _plain_name(path) for path in batches}
-        judge = _Judge(hub, senders, agreements, spec, project, epoch, today, opening, folder.history())
+        judge = _Judge(hub, senders, agreements, spec, project, epoch, today, opening, _history(folder, senders))
         claimed = sorted(folder.incoming.glob("*.batch"), key=_order)
         judged = []
         for number, path in enumerate(claimed):
@@ -196,6 +201,28 @@ def take_in(
                 progress(number + 1, len(claimed))
         judged = _one_fingerprint(judged, history, epoch, spec)
         return _settle(judged, folder, hub, history)
+
+
+def _history(folder: StateFolder, senders: Mapping[str, PublicParty]) -> History:
+    """Return what the ledger says, but that a batch signed by a key that was replaced since is nobody's newest.
+
+    Whoever stole the key could have sent a serial from the far future, and every batch after it would be stale.
+    """
+    history = folder.history()
+    history.current = {
+        source: entry
+        for source, entry in history.current.items()
+        if source not in senders or _signed_by(folder.batch(source, entry.digest), senders[source])
+    }
+    return history
+
+
+def _signed_by(path: Path, sender: PublicParty) -> bool:
+    """Tell whether a batch that was taken in names this key; one that is gone is taken at the ledger's word."""
+    try:
+        return bool(envelope.inspect(path, "batch")["sender"] == sender.key_id)
+    except SealError:
+        return True
 
 
 def _claim(path: Path, folder: StateFolder) -> str:

@@ -49,6 +49,7 @@ from linkage.hub.link import Linked, link
 from linkage.hub.near_ties import near_ties, ties_by_source
 from linkage.hub.opened import open_batches
 from linkage.hub.register import register
+from linkage.hub.retire import refuse_retired
 from linkage.hub.state import LINK, StateFolder, current_batches, place_copy
 
 __all__ = ["HubRun", "run"]
@@ -149,7 +150,7 @@ def run(
     ContractError, SealError
         What :func:`linkage.hub.opened.open_batches` raises.
     NotPermittedError
-        The agreement of a source has ended, or is of another mode now.
+        The agreement of a source has ended, or is of another mode now; ``epoch-retired``.
     SealError
         A batch in the state folder is damaged or not the one taken in, or the ledger is broken.
     """
@@ -157,6 +158,7 @@ def run(
     folder = StateFolder(Path(state))
     with folder.locked():
         folder.sweep()
+        refuse_retired(folder, epoch)
         current = {
             source: path
             for source, path in current_batches(folder.root, epoch=epoch, spec=spec).items()
