@@ -7,7 +7,9 @@
 
 Party keys of versions 1 and 2 are of earlier suites (:mod:`linkage.exchange.suites`) and read only as an archive. The
 second line is canonical JSON (:mod:`linkage.exchange.canonical`) with exactly the fields of its kind. Files with
-secrets are created for their owner alone and refused when others can read them. No file is ever overwritten: a key that
+secrets are created for their owner alone and refused when others can read or exchange them
+(:mod:`linkage.exchange.custody_files`). One may be protected by a keystore or token, which it says itself
+(:mod:`linkage.exchange.custody`). No other file is ever overwritten: a key that
 is gone cannot be brought back.
 """
 
@@ -15,13 +17,14 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from linkage.errors import NO_SUCH_FILE, KeyFileError
+from linkage.errors import KeyFileError
 from linkage.exchange.canonical import CanonicalError, dump, load
+from linkage.exchange.custody import VISIBLE, Keeper, Protected, is_protected, parse_protected, protect
+from linkage.exchange.custody_files import read_file, replace_private
 from linkage.exchange.suites import NEWEST, SUITES
 
 __all__ = [
@@ -36,7 +39,9 @@ __all__ = [
     "make_private_folder",
     "malformed_key",
     "old_key",
+    "protect_key_file",
     "read_key_file",
+    "read_protected",
     "write_key_file",
 ]
 
@@ -103,37 +108,89 @@ def read_key_file(path: Path, kinds: Iterable[str], *, archived: bool = False) -
     Raises
     ------
     KeyFileError
-        ``missing``, ``too-open``, ``malformed``, ``wrong-kind`` or ``old-key``. The message names the file and nothing
-        in it.
+        ``missing``, ``linked``, ``too-open``, ``not-own``, ``folder-too-open``, ``malformed``, ``wrong-kind`` or
+        ``old-key``; of a protected file also what its keeper says. The message names the file and nothing in it.
+    """
+    version, content, protected = _read(Path(path), kinds, archived=archived)
+    if protected is None:
+        return content
+    content = protected.open(Path(path))
+    if content.keys() != _FIELDS[version, content["kind"]]:
+        raise _damaged(Path(path))
+    return content
+
+
+def read_protected(path: Path, kinds: Iterable[str]) -> Protected | None:
+    """Read what a protected key file of one of the given kinds shows without its keeper; None if it is a plain one.
+
+    Raises
+    ------
+    KeyFileError
+        As :func:`read_key_file` before the keeper is asked.
+    """
+    return _read(Path(path), kinds, archived=True)[2]
+
+
+def protect_key_file(path: Path, keeper: Keeper) -> Protected:
+    """Put a protected key file in the place of a plain private one, whose content is overwritten.
+
+    What the keeper has must open the new content before the old one is touched.
+
+    Raises
+    ------
+    KeyFileError
+        As :func:`read_key_file`; ``protected`` if it is that already; ``linked`` or ``unwritable`` if it cannot be
+        replaced; and what the keeper says.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            data = file.read(_LARGEST + 1) if stat.S_ISREG(status.st_mode) else b""
-    except FileNotFoundError:
-        raise KeyFileError(f"{path}: no such key file", reason="missing", hint=NO_SUCH_FILE) from None
-    except OSError:
-        raise KeyFileError(f"{path}: cannot be read", reason="unreadable") from None
-    version, content = _parse(path, data)
-    if content["kind"] in _SECRET_KINDS and os.name == "posix" and status.st_mode & 0o077:
-        # Windows has no such bits: there the folder's access list protects the file, as the manual says.
+    version, content, protected = _read(path, _SECRET_KINDS, archived=True)
+    if protected is not None:
         raise KeyFileError(
-            f"{path}: others than its owner can read this key",
-            reason="too-open",
-            hint="take the rights of group and others away (chmod 600), and think of the key as known to them",
+            f"{path}: is protected already", reason="protected", hint="linkage keys show tells by what it is"
         )
+    data, protected = protect(version, content, keeper)
+    try:
+        if protected.open(path) != content:
+            raise _damaged(path)
+        replace_private(path, data)
+    except BaseException:
+        if read_file(path, _LARGEST).data != data:  # once the new file is in place, its key must stay
+            keeper.forget(protected.keeper)
+        raise
+    return protected
+
+
+def _read(path: Path, kinds: Iterable[str], *, archived: bool) -> tuple[int, dict[str, Any], Protected | None]:
+    """Read version and content (of a protected file what is visible); refuse what :func:`read_key_file` does."""
+    found = read_file(path, _LARGEST)
+    protected = parse_protected(path, found.data) if is_protected(found.data) else None
+    if protected is None:
+        version, content = _parse(path, found.data)
+    else:
+        version, content = protected.version, protected.public
+        if content.get("kind") not in _SECRET_KINDS or content.keys() != _visible(version, content["kind"]):
+            raise _damaged(path)
+    if content["kind"] in _SECRET_KINDS:
+        found.require_private()
     if content["kind"] not in kinds:
         raise KeyFileError(f"{path}: a key file of another kind than is needed here", reason="wrong-kind")
     if version < _NEWEST[content["kind"]] and not archived:
         raise old_key(path)
-    return content
+    return version, content, protected
+
+
+def _visible(version: int, kind: str) -> frozenset[str]:
+    return _FIELDS.get((version, kind), frozenset()) & VISIBLE
+
+
+def _damaged(path: Path) -> KeyFileError:
+    return KeyFileError(
+        f"{path}: not a key file of this version, or damaged", reason="malformed", hint="fetch it again from its owner"
+    )
 
 
 def _parse(path: Path, data: bytes) -> tuple[int, dict[str, Any]]:
-    malformed = KeyFileError(
-        f"{path}: not a key file of this version, or damaged", reason="malformed", hint="fetch it again from its owner"
-    )
+    malformed = _damaged(path)
     first_line = _FIRST_LINE.match(data)
     if len(data) > _LARGEST or not first_line or not data.endswith(b"\n"):
         raise malformed
