@@ -12,6 +12,7 @@ from linkage.exchange import roles
 
 SEVERAL_PARTIES = (
     "architecture/test_error_text.py",
+    "cli/test_epochs.py",
     "cli/test_road.py",
     "cli/test_stolen_device.py",
     "exchange/test_batch.py",
