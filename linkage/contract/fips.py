@@ -56,6 +56,7 @@ PARTS = (
     Part("SHA3-256", "joining the two secrets of a sealed key", "FIPS 202"),
     Part("ML-KEM-1024", "sealing", "FIPS 203"),
     Part("P-384", "sealing", "SP 800-56A, SP 800-186"),
+    Part("RSA-OAEP", "key files under a token that has RSA keys alone", "SP 800-56B"),
     Part("Ed25519", "signing", "FIPS 186-5"),
     Part("ML-DSA-65", "signing", "FIPS 204"),
 )

@@ -9,8 +9,8 @@ Party keys of versions 1 and 2 are of earlier suites (:mod:`linkage.exchange.sui
 second line is canonical JSON (:mod:`linkage.exchange.canonical`) with exactly the fields of its kind. Files with
 secrets are created for their owner alone and refused when others can read or exchange them
 (:mod:`linkage.exchange.custody_files`). One may be protected by a keystore or token, which it says itself
-(:mod:`linkage.exchange.custody`). No other file is ever overwritten: a key that
-is gone cannot be brought back.
+(:mod:`linkage.exchange.custody`). No other file is ever overwritten: a key that is gone
+cannot be brought back.
 """
 
 from __future__ import annotations
