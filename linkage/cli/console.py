@@ -42,6 +42,7 @@ _EXTRAS = {
     "hub": ("numba", "llvmlite", "scipy", "prefect", "recordlinkage", "pandas"),
     "research": ("scipy", "matplotlib", "jinja2"),
     "lab": ("faker",),
+    "custody": ("shamir_mnemonic", "segno"),
 }
 
 

@@ -303,6 +303,37 @@ def test_an_invitation_is_not_overwritten_and_is_signed_by_its_inviter(table: Ta
     refused("wrong-key", lambda: table.invite(folder=table.root / "other", public_file=table.public("mpd")))
 
 
+def test_an_inviter_that_signs_nonsense_is_refused(table: Table) -> None:
+    """The same rules when an invitation is read as when it is made; and one that its inviter did not sign."""
+    table.invite()
+    whole = table.content("invitation")
+    first, second, third = whole["participants"]
+    previous = {"previous": "0" * 64, "previous_epoch": "2025-1"}
+    twice = first | {"name": "zzz"}
+    for changes in (
+        {"participants": [first]},
+        {"participants": [second, first, third]},
+        {"participants": [first, second, second]},
+        {"participants": [first, second, twice]},
+        {"inviter": first | {"key_id": "0" * 32}},
+        {"inviter": first | {"name": "hub"}},
+        {"reason": "scheduled"},
+        {"previous": "0" * 64},
+        previous,
+        previous | {"reason": "scheduled", "previous_epoch": "2026-1"},
+        previous | {"reason": "revoked"},
+        previous | {"reason": "revoked", "revoked": ["mpd"]},
+        previous | {"reason": "scheduled", "revoked": ["pohsey"]},
+    ):
+        write_document(table.folder / "invitation", "ceremony-invitation", 1, whole | changes, table.cast["hub"])
+        refused("malformed", lambda: read_ceremony(table.folder))
+    good = previous | {"reason": "revoked", "revoked": ["pohsey"]}
+    write_document(table.folder / "invitation", "ceremony-invitation", 1, whole | good, table.cast["hub"])
+    assert read_ceremony(table.folder).invitation.revoked == ["pohsey"]
+    write_document(table.folder / "invitation", "ceremony-invitation", 1, whole, table.cast["eve"])
+    refused("bad-signature", lambda: read_ceremony(table.folder))
+
+
 def test_an_exchanged_public_key_is_found(table: Table, tmp_path: Path) -> None:
     table.invite()
     create_party(tmp_path / "false", "dcf")
