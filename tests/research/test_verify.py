@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from linkage.errors import ReleaseError
-from linkage.exchange import create_party, load_party
+from linkage.exchange import create_party, load_party, signatures
 from linkage.exchange.canonical import dump, encode_bytes
 from linkage.research.bundle import PURPOSE, signed_message
 from linkage.research.verify import read_release, verify_release
@@ -96,6 +96,28 @@ def test_another_signer_fails_only_where_the_signer_is_pinned(maker: Any, copy: 
     assert verify_release(copy, None, audit_tables=False).problems == (
         "the key id in the manifest is not that of its keys",
     )
+
+
+@pytest.mark.parametrize(("version", "named", "ok"), [(2, 2, True), (3, 2, False), (2, 3, False)])
+def test_a_release_names_keys_of_its_own_version(
+    maker: Any, copy: Path, tmp_path: Path, version: int, named: int, ok: bool
+) -> None:
+    """One of version 2 is read with the archived keys of its time, under which nothing new is signed."""
+    vectors = Path(__file__).resolve().parents[1] / "vectors" / "parties-v2.json"
+    private, party = tmp_path / "analysis.key", maker.party
+    private.write_text(json.loads(vectors.read_text(encoding="utf-8"))["parties"]["analysis"]["private"])
+    private.chmod(0o600)
+    if named == 2:
+        party = load_party(private, archived=True)
+    manifest = json.loads((copy / "manifest.json").read_bytes())
+    signer = {"name": party.public.name, "key_id": party.key_id, **party.public.to_text()}
+    raw = dump(manifest | {"linkage_release": version, "signer": signer}) + b"\n"
+    (copy / "manifest.json").write_bytes(raw)
+    signature = signatures.sign(party._signing, party._mldsa65, party.key_id, PURPOSE, signed_message(raw))
+    (copy / "manifest.sig").write_bytes(encode_bytes(signature).encode() + b"\n")
+    for pinned in (None, party.public):
+        assert verify_release(copy, pinned, audit_tables=False).ok == ok
+    assert not verify_release(copy, load_party(create_party(tmp_path, "other")[0]).public, audit_tables=False).ok
 
 
 def test_a_signature_for_another_purpose_fails(maker: Any, copy: Path) -> None:
