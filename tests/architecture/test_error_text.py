@@ -31,8 +31,15 @@ from linkage.contract import load_agreement, load_policy, load_settings, load_so
 from linkage.contract.vocabulary import FACT_SCHEMA
 from linkage.errors import LinkageError
 from linkage.exchange import create_linkage_key, create_party, ledger, load_linkage_key, load_party
+from linkage.exchange.documents import inspect_document
 from linkage.exchange.envelope import Compartment
+from linkage.exchange.opening import OpeningKey
+from linkage.exchange.orders import OrderedBatch, read_order, write_order
+from linkage.exchange.shared_opening import create_opening
+from linkage.hub.approvals import Approving
 from linkage.hub.intake import Intake
+from linkage.hub.registry import Registry
+from linkage.hub.state import StateFolder
 from linkage.research.bundle import Document
 from linkage.research.tables import Table
 from tests.fuzz.targets import RELEASE, TARGETS, batch_manifest
@@ -47,6 +54,7 @@ ROUNDS = 14
 NAMES = {
     "project": "milwaukee", "epoch": "2026-1", "month": "2026-11", "source": "mpd", "status": "accepted",
     "kind": "batch", "name": "facts", "text": TEXT, "sender": "a" * 32, "file_id": "b" * 32, "batch_digest": "a" * 64,
+    "digest": "a" * 64, "opening": "c" * 32, "run_id": "d" * 32, "order": "e" * 32, "spec_digest": "1" * 64,
 }  # fmt: skip
 """What a string argument says: names of the project's own, which messages may show; ``text`` is data."""
 
@@ -60,10 +68,24 @@ def functions() -> dict[str, Callable[..., Any]]:
             module = importlib.import_module(info.name)
             for name in getattr(module, "__all__", ()):
                 function = getattr(module, name)
-                if getattr(function, "__module__", "") == info.name and inspect.isfunction(function):
-                    if re.search(r"Raises\n\s+------", function.__doc__ or ""):
-                        found[f"{info.name}.{name}"] = function
+                if getattr(function, "__module__", "") != info.name:
+                    continue
+                several = {name: function} if inspect.isfunction(function) else methods(function)
+                for each, called in several.items():
+                    if re.search(r"Raises\n\s+------", called.__doc__ or ""):
+                        found[f"{info.name}.{each}"] = called
     return found
+
+
+def methods(kind: object) -> dict[str, Callable[..., Any]]:
+    """Public methods of a class whose objects the walk has; each is called on one of them."""
+    if not inspect.isclass(kind) or kind.__name__ not in ("Party", "PublicParty", "OpeningKey", "Document"):
+        return {}
+    return {
+        f"{kind.__name__}.{name}": method
+        for name, method in vars(kind).items()
+        if inspect.isfunction(method) and not name.startswith("_")
+    }
 
 
 def marked(kind: pl.DataType | type[pl.DataType]) -> Any:
@@ -130,6 +152,11 @@ def contents() -> list[bytes]:
     ]
 
 
+def asked(parameter: inspect.Parameter) -> tuple[str, str]:
+    """What an argument is called, and what it is to be; an object's own methods ask for it as ``self``."""
+    return parameter.name, "self" if parameter.name == "self" else str(parameter.annotation)
+
+
 @dataclass
 class Maker:
     """Arguments by annotation and name; ``turn`` says which kind of marked data it is now."""
@@ -149,6 +176,25 @@ class Maker:
         content = json.loads(json.dumps(RELEASE))
         content["tables"][0]["cells"] = [{"values": [TEXT, TEXT], "count": NUMBER, "status": "published"}]
         self.document = Document.model_validate(content)
+        holders = [self.hub.public, self.party.public]
+        self.opening = create_opening(self.root / "opening.pub", "milwaukee", "2026-1", holders, 2)
+        self.key_of_run = OpeningKey.create()
+        order = self.root / "order"
+        write_order(
+            order,
+            project="milwaukee",
+            epoch="2026-1",
+            month="2026-11",
+            spec_digest="1" * 64,
+            opening=self.opening,
+            batches=[OrderedBatch(source="mpd", digest="a" * 64, records=340)],
+            analysis=self.party.public,
+            key=self.key_of_run.public,
+            hub=self.hub,
+            life=1,  # so that nobody waits for approvals
+        )
+        self.order, _ = read_order(order, self.hub.public)
+        self.signed = inspect_document(order)
         self.table = Table("sex", "-", ("sex",), pl.DataFrame({"sex": ["f", "total"], "count": [NUMBER, NUMBER - 1]}))
 
     def path(self, name: str) -> Path:
@@ -167,14 +213,17 @@ class Maker:
         place.chmod(0o600)
         return place
 
-    def argument(self, name: str, annotation: str) -> Any:
+    def argument(self, name: str, annotation: str, kind: str = "") -> Any:
         frame = self.frames[self.turn % len(self.frames)]
         other = self.frames[(self.turn // 2 + 1) % len(self.frames)]
+        if (
+            name == "persons" and "person" in frame.columns
+        ):  # numbers from 0, dense: the marked one would fill the memory
+            frame = frame.with_columns(person=pl.lit(97, pl.UInt32))
         sources = ("mpd", "dcf")
         plain: dict[str, Callable[[], Any]] = {
             "Path": lambda: self.path(name),
             "str | Path": lambda: self.path(name),
-            "Sequence[Path]": lambda: [self.path(name)],
             "pl.DataFrame": lambda: other if name in ("facts", "draws") else frame,
             "HistoryTable | pl.DataFrame": lambda: frame,
             "dict[str, pl.DataFrame]": lambda: dict.fromkeys(sources, frame),
@@ -215,6 +264,26 @@ class Maker:
             "list[Compartment]": lambda: [Compartment(TEXT, self.hub.public, TEXT.encode())],
             "BatchManifest": batch_manifest,
             "Mapping[str, BatchManifest]": lambda: dict.fromkeys(sources, batch_manifest()),
+            "self": lambda: {"Party": self.party, "PublicParty": self.hub.public, "OpeningKey": self.key_of_run}.get(
+                kind, self.signed
+            ),
+            "Recipient": lambda: self.hub.public if name == "hub" else self.party.public,
+            "Opener": lambda: self.hub,
+            "OpeningKey": lambda: self.key_of_run,
+            "PublicOpeningKey": lambda: self.key_of_run.public,
+            "SharedOpening": lambda: self.opening,
+            "Order": lambda: self.order,
+            "Sequence[OrderedBatch]": lambda: self.order.batches,
+            "Sequence[PublicParty]": lambda: [self.hub.public, self.party.public],
+            "Approving": lambda: Approving(self.opening, (self.hub.public,), self.path("inbox"), lambda _: None, 1),
+            "StateFolder": lambda: StateFolder(self.path("state")),
+            "Registry": Registry.empty,
+            "Collection[str] | None": lambda: [TEXT],
+            "Collection[int]": lambda: {1, 2},
+            "Mapping[str, str]": lambda: {"kind": TEXT, "service": TEXT, "token": TEXT},
+            "Mapping[str, Path]": lambda: {"mpd": self.path(name)},
+            "Sequence[Path]": lambda: [self.path(name)],
+            "Iterable[Path]": lambda: [self.path(name)],
             "Anchor": lambda: ledger.Anchor(1, "c" * 64),
             "NDArray[np.float64]": lambda: np.array([SHARE, np.nan, NUMBER]),
             "Floats": lambda: np.array([SHARE, -SHARE, NUMBER]),
@@ -226,7 +295,7 @@ class Maker:
 
     def call(self, function: Callable[..., Any]) -> object:
         given = {
-            parameter.name: self.argument(parameter.name, str(parameter.annotation))
+            parameter.name: self.argument(*asked(parameter), function.__qualname__.split(".")[0])
             for parameter in inspect.signature(function).parameters.values()
             if parameter.default is parameter.empty
         }
