@@ -119,7 +119,9 @@ def _load(path: Path, model: type[Model]) -> Model:
     text = read_text(path)
     try:
         content = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
-    except (ValueError, RecursionError):  # what looks like a date or number and is none; brackets without end
+    # What looks like a date or number and is none, brackets without end; and what is said to be one by a tag (!!int '',
+    # !!bool x, !!timestamp x), which PyYAML takes apart without looking.
+    except (ValueError, LookupError, AttributeError, TypeError, OverflowError, RecursionError):
         raise ContractError(
             f"{path}: not well-formed YAML",
             reason="malformed",
