@@ -25,6 +25,7 @@ from linkage.errors import KeyFileError
 from linkage.exchange.canonical import CanonicalError, dump, load
 from linkage.exchange.custody import VISIBLE, Keeper, Protected, is_protected, parse_protected, protect
 from linkage.exchange.custody_files import read_file, replace_private
+from linkage.exchange.roles import Holding, take_up
 from linkage.exchange.suites import NEWEST, SUITES
 
 __all__ = [
@@ -110,8 +111,12 @@ def read_key_file(path: Path, kinds: Iterable[str], *, archived: bool = False) -
     KeyFileError
         ``missing``, ``linked``, ``too-open``, ``not-own``, ``folder-too-open``, ``malformed``, ``wrong-kind`` or
         ``old-key``; of a protected file also what its keeper says. The message names the file and nothing in it.
+    NotPermittedError
+        ``two-roles`` if it is a linkage key and this process has opened encodings or facts.
     """
     version, content, protected = _read(Path(path), kinds, archived=archived)
+    if content["kind"] == KIND_LINKAGE:
+        take_up(Holding.LINKAGE_KEY)
     if protected is None:
         return content
     content = protected.open(Path(path))

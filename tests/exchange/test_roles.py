@@ -13,6 +13,7 @@ import pytest
 import linkage
 from linkage.errors import NotPermittedError
 from linkage.exchange import create_linkage_key, create_party, load_linkage_key, load_party, roles, seal_batch
+from linkage.exchange.keyfile import KIND_LINKAGE, KIND_PUBLIC, read_key_file
 from linkage.exchange.roles import Holding, take_up
 
 CALLS = {
@@ -98,6 +99,14 @@ def test_making_a_linkage_key_is_holding_it(folder: Path, tmp_path: Path) -> Non
         create_linkage_key(tmp_path / "new.key", "milwaukee", "2026-2")
     assert caught.value.reason == "two-roles"
     assert not list(tmp_path.iterdir())
+
+
+def test_reading_a_linkage_key_for_whatever_is_holding_it(folder: Path) -> None:
+    read_key_file(folder / "mpd.pub", (KIND_LINKAGE, KIND_PUBLIC))
+    take_up(Holding.ENCODINGS)
+    with pytest.raises(NotPermittedError) as caught:
+        read_key_file(folder / "linkage.key", (KIND_LINKAGE, KIND_PUBLIC))
+    assert caught.value.reason == "two-roles"
 
 
 def test_a_refused_file_is_not_read(tmp_path: Path) -> None:
