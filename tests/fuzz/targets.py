@@ -53,7 +53,7 @@ from linkage.exchange.suites import NEWEST, SUITES
 from linkage.research import bundle
 from linkage.research.tables import TOTAL
 from linkage.research.verify import read_release
-from tests.fuzz import ceremonies
+from tests.fuzz import ceremonies, openings
 from tests.fuzz.trees import change_tree
 
 __all__ = ["TARGETS", "Target", "accepts"]
@@ -412,6 +412,13 @@ def text_target(read: Callable[[Path], object], suffix: str, seeds: Callable[[],
     return Target(lambda content: read(in_file(f"file{suffix}", content)), seeds)
 
 
+def opening_target(name: str) -> Target:
+    return Target(
+        lambda content: openings.reader(name, workshop().folder)(in_file(name, content)),
+        lambda: [openings.seed(name, workshop().folder)],
+    )
+
+
 def ceremony_target(name: str) -> Target:
     read = ceremonies.READERS[name]
     return Target(lambda content: read(in_file(name, content)), lambda: ceremonies.files(workshop().folder)[name])
@@ -442,4 +449,5 @@ TARGETS: dict[str, Target] = {
     "spec-rules": rules_target(LinkageSpec, lambda: as_trees("linkage/*.yaml")),
     "yaml": Target(read_yaml, lambda: YAML, longest=128),
     **{name: ceremony_target(name) for name in ceremonies.READERS},
+    **{name: opening_target(name) for name in openings.NAMES},
 }
