@@ -90,7 +90,7 @@ class Page:
             f"<dt>{escape(label)}</dt><dd>{escape(_spaced(label, value))}</dd>" for label, value in self.facts.items()
         )
         words = "\n".join(f"<li>{word}</li>" for word in self.words.split())
-        svg = code.svg_inline(scale=3, border=4, dark="#000", light="#fff", omitsize=False)
+        svg = code.svg_inline(border=4, dark="#000", light="#fff", omitsize=True)
         return _PAGE.substitute(title=escape(self.title), facts=facts, words=words, code=svg)
 
 
@@ -102,11 +102,12 @@ _PAGE = Template("""<!DOCTYPE html>
 <style>
 @page { margin: 15mm }
 body { font: 11pt/1.4 sans-serif; color: #000; background: #fff; max-width: 180mm; margin: auto }
-h1 { font-size: 14pt }
-dl { display: grid; grid-template-columns: max-content auto; gap: 0 1em }
+h1 { font-size: 14pt; margin: 0 }
+dl { display: grid; grid-template-columns: max-content auto; gap: 0 1em; margin: 2mm 0 }
 dd { margin: 0; font-family: monospace }
-ol { columns: 4; padding: 1em 1em 1em 3em; font-family: monospace; font-size: 12pt; border: 1px solid #000 }
-svg { max-width: 90mm; height: auto }
+ol { columns: 5; padding: 2mm 2mm 2mm 10mm; font: 10.5pt/1.25 monospace; border: 1px solid #000 }
+svg { display: block; width: 66mm; break-inside: avoid }
+p { font-size: 9.5pt; margin: 2mm 0 }
 </style>
 <h1>$title</h1>
 <dl>

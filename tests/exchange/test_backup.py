@@ -91,6 +91,8 @@ def test_the_code_holds_the_text_which_alone_is_enough(pages: list[Path], tmp_pa
         ]
         (drawn,) = re.findall(r'<path[^>]*stroke="#000"[^>]* d="([^"]+)"', path.read_text())
         assert squares(drawn, len(expected)) == expected
+        whole = len(expected) + 8  # with the quiet zone, all of it in the picture whatever its size
+        assert f'viewBox="0 0 {whole} {whole}"' in path.read_text() and "transform" not in path.read_text()
         typed.append(private(tmp_path / f"{number}.txt", text))
     restore(typed, tmp_path / "typed.key")
 
