@@ -70,6 +70,14 @@ def link(
     _show(result)
 
 
+_REGISTER = {
+    "carried": "  with an id from before",
+    "new": "  with a new id",
+    "merged": "  that were several before",
+    "split": "ids whose records are several persons now",
+}
+
+
 def _show(result: HubRun) -> None:
     quality = result.quality
     table = Table("source", "records", title=f"run {result.run_id}", title_justify="left")
@@ -78,6 +86,11 @@ def _show(result: HubRun) -> None:
         table.add_row(source, f"{records:,}")
     table.add_section()
     table.add_row("persons, decoys among them", f"{quality['persons']:,}")
+    if known := quality.get("registry"):
+        if known["bridge"]:
+            table.add_row("bridge between epochs", f"{known['bridge']['from']} to {known['bridge']['to']}")
+        for name, words in _REGISTER.items():
+            table.add_row(words, f"{known[name]:,}")
     for name in ("precision", "recall"):
         if quality.get(name):
             rate = quality[name]

@@ -81,6 +81,8 @@ def test_ids_cross_from_epoch_to_epoch_and_the_old_encodings_go(
     assert linkage("inspect", done["certificate"]).code == 0
     words = linkage("hub", "retire", "2026-1", "--runs", sites.root / "run", *named)
     assert "2 batches destroyed, 0 files just now" in words.err
+    shown = linkage("hub", "link", "--out", sites.root / "run", "--month", "2026-11", *named)
+    assert "2026-1 to 2027-1" in shown.err and "with an id from before" in shown.err
     again = link(linkage, sites, "2026-11")
     assert again.json["fresh"] is False
 
