@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 import keyring
 import pkcs11
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from keyring.backend import KeyringBackend
 from keyring.backends import chainer, fail, null
 
@@ -229,6 +232,37 @@ def test_all_that_can_be_read_of_a_file_is_bound_to_what_is_sealed_in_it(keystor
         assert reason_of(lambda: load_party(path)) == "malformed"
     path.write_bytes(good)
     assert load_party(path).name == "mpd"
+
+
+@pytest.fixture(scope="module")
+def spoilable(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes, Kept]:
+    path, _ = create_party(tmp_path_factory.mktemp("spoilable"), "mpd")
+    with account_of(Kept()) as store:
+        protect_key_file(path, KeystoreKeeper())
+    return path, path.read_bytes(), store
+
+
+@contextmanager
+def account_of(store: Kept) -> Iterator[Kept]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keyring.core, "_keyring_backend", store)
+        patch.setattr(custody_keystore, "TRUSTED", frozenset({custody_keystore._name(store)}))
+        yield store
+
+
+@given(place=st.floats(0, 1, exclude_max=True), put=st.binary(max_size=3), cut=st.integers(0, 3))
+def test_a_spoilt_protected_file_is_refused_by_a_key_file_error_or_is_the_same(
+    spoilable: tuple[Path, bytes, Kept], place: float, put: bytes, cut: int
+) -> None:
+    path, good, store = spoilable
+    start = int(place * len(good))
+    spoilt = good[:start] + put + good[start + cut :]
+    path.write_bytes(spoilt)
+    with account_of(store):
+        try:
+            assert load_party(path).name == "mpd" and spoilt == good
+        except KeyFileError as error:
+            assert spoilt != good and error.reason in ("malformed", "wrong-kind", "old-key", "not-kept")
 
 
 def test_the_keeper_is_not_asked_for_a_file_that_is_not_needed(keystore: Kept, keys: Path) -> None:
