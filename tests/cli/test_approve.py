@@ -83,6 +83,42 @@ def test_two_agencies_approve_a_run(shared: Any, linkage: Run, command: Run, ext
         assert MONTH in seen[source].err and "records" in seen[source].err
 
 
+def test_a_holder_that_is_no_agency_approves_too(
+    shared: Any, linkage: Run, command: Run, extracts: dict[str, Path]
+) -> None:
+    opening = shared.root / "board" / "opening.pub"
+    opening.unlink()
+    assert linkage("keys", "party", "--name", "court", "--out", shared.root / "court" / "keys").code == 0
+    public = [shared.root / name / "keys" / f"{name}.pub" for name in ("mpd", "court")]
+    words = ("--project", "milwaukee", "--epoch", "2026-1", "--threshold", "2", "--out", opening)
+    assert linkage("keys", "opening", *public, *words).code == 0
+    (shared.root / "court" / "linkage.toml").write_text(
+        'project = "milwaukee"\nepoch = "2026-1"\nprofile = "default"\n[holder]\nparty_key = "keys/court.key"\n'
+        'hub = "../hub/keys/hub.pub"\nopening = "../board/opening.pub"\noutbox = "outbox"\n'
+    )
+    settings = shared.settings("hub")
+    settings.write_text(settings.read_text() + 'court = "../court/keys/court.pub"\n')
+    for source in ("mpd", "dcf"):
+        assert submit(linkage, shared, extracts, source).code == 0
+    told: list[Any] = []
+
+    def approve() -> None:
+        orders = shared.root / "hub" / "state" / "orders"
+        while not (found := list(orders.glob("*.order"))):
+            time.sleep(0.1)
+        for name in ("mpd", "court"):
+            words = ("steward", "approve", found[0], "--yes", "--out", shared.inbox)
+            told.append(command(*words, "--settings", shared.settings(name)))
+
+    thread = threading.Thread(target=approve, daemon=True)
+    thread.start()
+    batches = sorted(shared.inbox.glob("*.batch"))
+    linked = command("hub", "link", *batches, "--out", shared.root / "run", "--month", MONTH, "--settings", settings)
+    thread.join(timeout=60)
+    assert [entry.code for entry in told] == [0, 0]
+    assert linked.code == 0, linked.err
+
+
 def test_show_tells_who_approves(shared: Any, linkage: Run) -> None:
     path = shared.root / "board" / "opening.pub"
     told = linkage("keys", "show", path, "--json").json
