@@ -52,6 +52,22 @@ REASONS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "the data set no upper limit to the number",
             "add a source, widen the period, or pool strata",
         ),
+        "grid-edge": (
+            "large numbers stay plausible up to ten thousand times the people seen, so there is no upper end to give",
+            "add a source, widen the period, or pool strata",
+        ),
+        "chains-not-agreed": (
+            "chains started in different places do not agree, so their posterior is not to be trusted",
+            "let the chains run longer, or rely on the methods that do not sample",
+        ),
+        "too-many-lists": (
+            "the method takes fewer lists than the table has",
+            "merge lists that are alike",
+        ),
+        "beyond-precision": (
+            "the counts are so large that the method loses its precision",
+            "check that the counts are of people",
+        ),
     }
 )
 
