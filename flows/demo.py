@@ -35,9 +35,9 @@ from linkage.cli.console import missing_package, say, working
 from linkage.contract import schemas_folder
 from linkage.errors import ContractError, LinkageError
 from linkage.exchange import create_party, load_party, load_public
-from linkage.exchange.ceremony import confirm, join
-from linkage.exchange.ceremony_invitation import invite
-from linkage.exchange.shared_opening import create_opening
+from linkage.exchange.approval.shared import create_opening
+from linkage.exchange.ceremony.invitation import invite
+from linkage.exchange.ceremony.steps import confirm, join
 from linkage.exchange.site import current_day, require_month
 
 __all__ = ["run_demo"]

@@ -15,6 +15,7 @@ from linkage.cli.keys_backup import backup, destroy, restore
 from linkage.cli.keys_ceremony import ceremony, confirm, join, revoke, rotate
 from linkage.cli.keys_opening import opening
 from linkage.cli.keys_protect import protect
+from linkage.exchange.approval.shared import load_opening
 from linkage.exchange.keyfile import KIND_LINKAGE, KIND_OPENING, KIND_PARTY, KIND_PUBLIC, read_key_file, read_protected
 from linkage.exchange.keys import (
     create_linkage_key,
@@ -24,7 +25,6 @@ from linkage.exchange.keys import (
     load_public,
     renew_party,
 )
-from linkage.exchange.shared_opening import load_opening
 
 __all__ = ["app"]
 

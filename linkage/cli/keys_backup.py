@@ -8,9 +8,9 @@ from typing import Annotated
 import cyclopts
 
 from linkage.cli.console import say, spaced
-from linkage.exchange.backup import backup as write_backup
-from linkage.exchange.backup import restore as restore_key
-from linkage.exchange.destruction import Reason, destroy_key, read_destruction
+from linkage.exchange.custody.backup import backup as write_backup
+from linkage.exchange.custody.backup import restore as restore_key
+from linkage.exchange.custody.destruction import Reason, destroy_key, read_destruction
 from linkage.exchange.keys import load_party
 
 __all__ = ["backup", "destroy", "restore"]

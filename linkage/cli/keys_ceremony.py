@@ -9,12 +9,12 @@ from typing import Annotated, Literal
 import cyclopts
 
 from linkage.cli.console import print_json, say, spaced
-from linkage.exchange.ceremony import agreed
-from linkage.exchange.ceremony import confirm as confirm_ceremony
-from linkage.exchange.ceremony import join as join_ceremony
-from linkage.exchange.ceremony_documents import Ceremony, read_ceremony
-from linkage.exchange.ceremony_invitation import invite
-from linkage.exchange.ceremony_invitation import rotate as rotate_ceremony
+from linkage.exchange.ceremony.documents import Ceremony, read_ceremony
+from linkage.exchange.ceremony.invitation import invite
+from linkage.exchange.ceremony.invitation import rotate as rotate_ceremony
+from linkage.exchange.ceremony.steps import agreed
+from linkage.exchange.ceremony.steps import confirm as confirm_ceremony
+from linkage.exchange.ceremony.steps import join as join_ceremony
 from linkage.exchange.keys import load_party
 
 __all__ = ["ceremony", "confirm", "join", "revoke", "rotate"]

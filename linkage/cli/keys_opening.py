@@ -8,8 +8,8 @@ from typing import Annotated
 import cyclopts
 
 from linkage.cli.console import say, spaced
+from linkage.exchange.approval.shared import create_opening
 from linkage.exchange.keys import load_public
-from linkage.exchange.shared_opening import create_opening
 
 __all__ = ["opening"]
 

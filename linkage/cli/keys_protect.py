@@ -9,8 +9,8 @@ import cyclopts
 
 from linkage.cli.console import say
 from linkage.errors import KeyFileError
-from linkage.exchange.custody_keystore import KeystoreKeeper
-from linkage.exchange.custody_token import TokenKeeper
+from linkage.exchange.custody.keystore import KeystoreKeeper
+from linkage.exchange.custody.token import TokenKeeper
 from linkage.exchange.keyfile import protect_key_file
 
 __all__ = ["protect"]

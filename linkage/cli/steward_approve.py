@@ -13,8 +13,8 @@ from rich.table import Table
 
 from linkage.cli.console import open_settings, say
 from linkage.errors import NotPermittedError
-from linkage.exchange.orders import Order, read_order
-from linkage.exchange.orders import approve as approve_order
+from linkage.exchange.approval.orders import Order, read_order
+from linkage.exchange.approval.orders import approve as approve_order
 from linkage.exchange.site import open_holder
 
 __all__ = ["approve"]

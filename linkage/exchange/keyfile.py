@@ -8,8 +8,8 @@
 Party keys of versions 1 and 2 are of earlier suites (:mod:`linkage.exchange.suites`) and read only as an archive. The
 second line is canonical JSON (:mod:`linkage.exchange.canonical`) with exactly the fields of its kind. Files with
 secrets are created for their owner alone and refused when others can read or exchange them
-(:mod:`linkage.exchange.custody_files`). One may be protected by a keystore or token, which it says itself
-(:mod:`linkage.exchange.custody`). No other file is ever overwritten: a key that is gone
+(:mod:`linkage.exchange.custody.files`). One may be protected by a keystore or token, which it says itself
+(:mod:`linkage.exchange.custody.protected`). No other file is ever overwritten: a key that is gone
 cannot be brought back.
 """
 
@@ -23,8 +23,8 @@ from typing import Any
 
 from linkage.errors import KeyFileError
 from linkage.exchange.canonical import CanonicalError, dump, load
-from linkage.exchange.custody import VISIBLE, Keeper, Protected, is_protected, parse_protected, protect
-from linkage.exchange.custody_files import read_file, replace_private
+from linkage.exchange.custody.files import read_file, replace_private
+from linkage.exchange.custody.protected import VISIBLE, Keeper, Protected, is_protected, parse_protected, protect
 from linkage.exchange.roles import Holding, take_up
 from linkage.exchange.suites import NEWEST, SUITES
 

@@ -129,7 +129,7 @@ def require_names(project: str, epoch: str) -> None:
 def create_linkage_key(path: Path, project: str, epoch: str) -> LinkageKey:
     """Make a new random linkage key and write it to a new private file: for made-up studies and tests.
 
-    For real data nobody makes it alone: :mod:`linkage.exchange.ceremony`.
+    For real data nobody makes it alone: :mod:`linkage.exchange.ceremony.steps`.
 
     Raises
     ------

@@ -17,8 +17,8 @@ from linkage.contract.settings import Settings
 from linkage.contract.source import SourceSchema
 from linkage.contract.spec import LinkageSpec
 from linkage.errors import ContractError, NotPermittedError
+from linkage.exchange.approval.shared import SharedOpening, load_opening
 from linkage.exchange.keys import LinkageKey, Party, PublicParty, load_linkage_key, load_party, load_public
-from linkage.exchange.shared_opening import SharedOpening, load_opening
 
 __all__ = [
     "AnalysisSite",

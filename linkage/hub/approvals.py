@@ -15,9 +15,9 @@ from pathlib import Path
 
 from linkage.errors import KeyFileError, LinkError, SealError
 from linkage.exchange import Party, PublicParty, file_digest, ledger
+from linkage.exchange.approval.orders import LIFE, Order, OrderedBatch, open_approval, write_order
+from linkage.exchange.approval.shared import JoinedOpening, SharedOpening, join_opening
 from linkage.exchange.opening import OpeningKey
-from linkage.exchange.orders import LIFE, Order, OrderedBatch, open_approval, write_order
-from linkage.exchange.shared_opening import JoinedOpening, SharedOpening, join_opening
 from linkage.hub.state import StateFolder
 
 __all__ = ["Approving", "await_approvals", "order_run"]
@@ -75,7 +75,7 @@ def order_run(
     approving
         By whom.
     batches, project, epoch, month, spec_digest, hub, analysis
-        What the order says, see :class:`linkage.exchange.orders.Order`.
+        What the order says, see :class:`linkage.exchange.approval.orders.Order`.
 
     Raises
     ------

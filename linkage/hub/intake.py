@@ -43,8 +43,8 @@ from linkage.exchange import (
     verify_batch,
     write_receipt,
 )
+from linkage.exchange.approval.shared import SharedOpening
 from linkage.exchange.files import atomic_write
-from linkage.exchange.shared_opening import SharedOpening
 from linkage.hub.opened import fits, opener_id, sealed_for
 from linkage.hub.retire import refuse_retired
 from linkage.hub.state import ACCEPT, QUARANTINE, History, StateFolder, place_copy

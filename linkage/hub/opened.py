@@ -11,8 +11,8 @@ from linkage.contract.agreement import Agreement
 from linkage.contract.spec import LinkageSpec
 from linkage.errors import ContractError, SealError
 from linkage.exchange import BatchManifest, Party, PublicParty, envelope, ledger, open_encodings, write_receipt
-from linkage.exchange.orders import OrderedBatch
-from linkage.exchange.shared_opening import JoinedOpening, SharedOpening
+from linkage.exchange.approval.orders import OrderedBatch
+from linkage.exchange.approval.shared import JoinedOpening, SharedOpening
 from linkage.hub.approvals import Approving, order_run
 from linkage.hub.state import REFUSE, StateFolder, place_copy
 

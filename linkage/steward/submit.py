@@ -25,8 +25,8 @@ from linkage.exchange import (
     new_serial,
     seal_batch,
 )
+from linkage.exchange.approval.shared import SharedOpening
 from linkage.exchange.batch import SMALLEST_BATCH
-from linkage.exchange.shared_opening import SharedOpening
 from linkage.exchange.site import refuse_future
 from linkage.steward.decoys import decoy_facts, decoy_key, decoy_pseudonyms, draw_decoys, number_of_decoys
 from linkage.steward.edges import ANY, require_few_edges, visible_edges

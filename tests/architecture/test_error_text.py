@@ -31,11 +31,11 @@ from linkage.contract import load_agreement, load_policy, load_settings, load_so
 from linkage.contract.vocabulary import FACT_SCHEMA
 from linkage.errors import LinkageError
 from linkage.exchange import create_linkage_key, create_party, ledger, load_linkage_key, load_party
+from linkage.exchange.approval.orders import OrderedBatch, read_order, write_order
+from linkage.exchange.approval.shared import create_opening
 from linkage.exchange.documents import inspect_document
 from linkage.exchange.envelope import Compartment
 from linkage.exchange.opening import OpeningKey
-from linkage.exchange.orders import OrderedBatch, read_order, write_order
-from linkage.exchange.shared_opening import create_opening
 from linkage.hub.approvals import Approving
 from linkage.hub.intake import Intake
 from linkage.hub.registry import Registry

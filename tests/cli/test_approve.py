@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from linkage.exchange.shared_opening import load_opening
+from linkage.exchange.approval.shared import load_opening
 
 Run = Callable[..., Any]
 MONTH = "2026-11"

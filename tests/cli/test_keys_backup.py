@@ -7,8 +7,8 @@ import pytest
 
 from linkage.cli import main
 from linkage.exchange import create_party, ledger, load_linkage_key, load_public
-from linkage.exchange.backup import read_page
-from linkage.exchange.destruction import read_destruction
+from linkage.exchange.custody.backup import read_page
+from linkage.exchange.custody.destruction import read_destruction
 
 pytest.importorskip("segno")
 pytest.importorskip("shamir_mnemonic")

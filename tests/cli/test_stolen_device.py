@@ -290,7 +290,7 @@ def test_the_stick_opens_nothing_and_brings_in_nothing(world: World, tmp_path: P
 def test_the_hubs_disk_alone_opens_no_batch_where_runs_are_approved(
     world: World, extracts: dict[str, Path], tmp_path: Path
 ) -> None:
-    from linkage.exchange.shared_opening import create_opening, join_opening, load_opening, open_share
+    from linkage.exchange.approval.shared import create_opening, join_opening, load_opening, open_share
 
     holders = [load_party(create_party(tmp_path / name, name)[0]) for name in ("board", "court", "clinic")]
     for name in ("mpd", "hub"):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from linkage.errors import KeyFileError
 from linkage.exchange import create_linkage_key, create_party, ledger, load_linkage_key, load_party
-from linkage.exchange.backup import backup, read_page, restore
+from linkage.exchange.custody.backup import backup, read_page, restore
 
 segno = pytest.importorskip("segno")
 pytest.importorskip("shamir_mnemonic")

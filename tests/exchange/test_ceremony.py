@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from linkage.errors import KeyFileError, LinkageError, NotPermittedError, SealError
 from linkage.exchange import Party, create_party, ledger, load_linkage_key, load_party
 from linkage.exchange.canonical import dump
-from linkage.exchange.ceremony import agreed, confirm, join
-from linkage.exchange.ceremony_documents import Ceremony, read_ceremony
-from linkage.exchange.ceremony_invitation import invite, rotate
+from linkage.exchange.ceremony.documents import Ceremony, read_ceremony
+from linkage.exchange.ceremony.invitation import invite, rotate
+from linkage.exchange.ceremony.steps import agreed, confirm, join
 from linkage.exchange.documents import write_document
 
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows protects files by access lists, not by mode bits")
@@ -220,7 +220,7 @@ def test_a_stopped_run_goes_on(table: Table, monkeypatch: pytest.MonkeyPatch) ->
     assert table.join("mpd") == "committed"
     for name in NAMES:
         table.join(name)
-    monkeypatch.setattr("linkage.exchange.ceremony.write_linkage_key", lambda *_: (_ for _ in ()).throw(OSError))
+    monkeypatch.setattr("linkage.exchange.ceremony.steps.write_linkage_key", lambda *_: (_ for _ in ()).throw(OSError))
     with pytest.raises(OSError):
         table.confirm("mpd")
     monkeypatch.undo()
@@ -354,7 +354,7 @@ def test_bytes_that_were_not_committed_to(table: Table) -> None:
     for name in ("dcf", "mpd"):
         table.join(name)
     ceremony = read_ceremony(table.folder)
-    from linkage.exchange.ceremony import _seal_info
+    from linkage.exchange.ceremony.steps import _seal_info
 
     sealed = {
         name: b64encode(ceremony.parties[name].wrap(bytes(32), _seal_info(ceremony, "eve", name))).decode()

@@ -21,7 +21,7 @@ FILES = sorted(
 )
 
 _SECRET = re.compile(
-    r"(?:.*_)?(?:secrets?|seed|mac|hmac|signatures?|check|check_value|commitments?|contributions?|passphrase|password|pin)"
+    r"(?:.*_)?(?:secrets?|seed|mac|hmac|signatures?|check|check_value|commitment|contribution|passphrase|password|pin)"
     r"|(?:content|padding|private|opening|session|linkage|wrapping)_key|prk|okm|shared_secret"
 )
 _MAKERS = {"derive", "finalize", "unwrap", "sign", "exchange", "decapsulate"}

@@ -24,10 +24,11 @@ from keyring.backends import chainer, fail, null
 
 from linkage.cli import main
 from linkage.errors import KeyFileError
-from linkage.exchange import create_linkage_key, create_party, custody_keystore, load_linkage_key, load_party
+from linkage.exchange import create_linkage_key, create_party, load_linkage_key, load_party
 from linkage.exchange.canonical import dump
-from linkage.exchange.custody_keystore import SERVICE, KeystoreKeeper
-from linkage.exchange.custody_token import TokenKeeper
+from linkage.exchange.custody import keystore as custody_keystore
+from linkage.exchange.custody.keystore import SERVICE, KeystoreKeeper
+from linkage.exchange.custody.token import TokenKeeper
 from linkage.exchange.keyfile import KIND_PARTY, protect_key_file, read_key_file, read_protected
 
 MODULES = (
@@ -155,7 +156,7 @@ def test_a_plain_file_stays_where_it_cannot_be_protected(
     assert reason_of(lambda: protect_key_file(path, KeystoreKeeper())) == "keystore-failed"
     store = use(Kept())
     with monkeypatch.context() as patch:
-        patch.setattr("linkage.exchange.custody_files.os.link", lambda *_: (_ for _ in ()).throw(OSError()))
+        patch.setattr("linkage.exchange.custody.files.os.link", lambda *_: (_ for _ in ()).throw(OSError()))
         assert reason_of(lambda: protect_key_file(path, KeystoreKeeper())) == "unwritable"
     os.link(path, keys / "other")
     assert reason_of(lambda: protect_key_file(path, KeystoreKeeper())) == "linked"
@@ -172,7 +173,7 @@ def test_a_key_stays_in_custody_once_its_file_is_in_place(
     def fails(path: Path) -> None:
         raise KeyFileError("cannot be overwritten", reason="unwritable")
 
-    monkeypatch.setattr("linkage.exchange.custody_files.overwrite", fails)
+    monkeypatch.setattr("linkage.exchange.custody.files.overwrite", fails)
     assert reason_of(lambda: protect_key_file(keys / "mpd.key", KeystoreKeeper())) == "unwritable"
     assert read_protected(keys / "mpd.key", (KIND_PARTY,)) is not None
     assert load_party(keys / "mpd.key").name == "mpd"
@@ -277,7 +278,7 @@ def test_the_keeper_is_not_asked_for_a_file_that_is_not_needed(keystore: Kept, k
 
 def test_secrets_of_another_kind_do_not_pass_for_these(keystore: Kept, keys: Path) -> None:
     """Even the account itself cannot bring in a file with other fields than its kind has."""
-    from linkage.exchange.custody import protect
+    from linkage.exchange.custody.protected import protect
 
     content = read_key_file(keys / "mpd.key", (KIND_PARTY,))
     version = read_version(keys / "mpd.key")

@@ -10,9 +10,9 @@ import pytest
 
 from linkage.errors import KeyFileError, LinkageError, SealError
 from linkage.exchange import create_linkage_key, file_digest, ledger
-from linkage.exchange.destruction import destroy_key, read_destruction
+from linkage.exchange.custody.destruction import destroy_key, read_destruction
+from linkage.exchange.custody.overwriting import overwrite
 from linkage.exchange.documents import write_document
-from linkage.exchange.overwriting import overwrite
 
 
 def refused(reason: str, call: Callable[[], object]) -> None:

@@ -9,16 +9,16 @@ import pytest
 from cryptography.exceptions import InvalidTag
 
 from linkage.errors import KeyFileError
-from linkage.exchange import shares
-from linkage.exchange.canonical import dump
-from linkage.exchange.opening import OpeningKey
-from linkage.exchange.shared_opening import (
+from linkage.exchange.approval.shared import (
     SharedOpening,
     create_opening,
     join_opening,
     load_opening,
     open_share,
 )
+from linkage.exchange.canonical import dump
+from linkage.exchange.custody import shares
+from linkage.exchange.opening import OpeningKey
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linkage.errors import KeyFileError
-from linkage.exchange.shares import MOST_SHARES, join, split
+from linkage.exchange.custody.shares import MOST_SHARES, join, split
 
 shamir_mnemonic = pytest.importorskip("shamir_mnemonic")
 

@@ -7,13 +7,13 @@ from functools import cache
 from pathlib import Path
 
 from linkage.exchange import PublicParty, create_linkage_key, create_party, load_party
-from linkage.exchange.backup import backup, read_page
-from linkage.exchange.ceremony import confirm, join
-from linkage.exchange.ceremony_documents import COMMITMENT, CONFIRMATION, CONTRIBUTION, INVITATION, parse
-from linkage.exchange.ceremony_invitation import invite
-from linkage.exchange.destruction import destroy_key, read_destruction
+from linkage.exchange.ceremony.documents import COMMITMENT, CONFIRMATION, CONTRIBUTION, INVITATION, parse
+from linkage.exchange.ceremony.invitation import invite
+from linkage.exchange.ceremony.steps import confirm, join
+from linkage.exchange.custody.backup import backup, read_page
+from linkage.exchange.custody.destruction import destroy_key, read_destruction
+from linkage.exchange.custody.shares import join as join_shares
 from linkage.exchange.documents import read_document
-from linkage.exchange.shares import join as join_shares
 
 __all__ = ["READERS", "files"]
 

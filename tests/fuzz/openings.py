@@ -10,10 +10,10 @@ from typing import NamedTuple
 import polars as pl
 
 from linkage.exchange import Party, create_party, load_party
+from linkage.exchange.approval.orders import Order, OrderedBatch, approve, open_approval, read_order, write_order
+from linkage.exchange.approval.shared import SharedOpening, create_opening, load_opening
 from linkage.exchange.bridge import open_bridge, read_bridge_manifest, seal_bridge
 from linkage.exchange.opening import OpeningKey
-from linkage.exchange.orders import Order, OrderedBatch, approve, open_approval, read_order, write_order
-from linkage.exchange.shared_opening import SharedOpening, create_opening, load_opening
 
 __all__ = ["NAMES", "reader", "seed"]
 

@@ -30,10 +30,10 @@ from linkage.exchange import (
     read_receipt,
     seal_batch,
 )
+from linkage.exchange.approval.orders import approve, read_order
+from linkage.exchange.approval.shared import SharedOpening, create_opening, open_share, wrap_share
 from linkage.exchange.canonical import encode_bytes, pack
 from linkage.exchange.documents import write_document
-from linkage.exchange.orders import approve, read_order
-from linkage.exchange.shared_opening import SharedOpening, create_opening, open_share, wrap_share
 from linkage.hub.approvals import Approving
 from linkage.hub.intake import Intake, inbox_batches, take_in
 from linkage.hub.run import HubRun, run

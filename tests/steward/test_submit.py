@@ -30,7 +30,7 @@ from linkage.exchange import (
     open_facts,
     verify_batch,
 )
-from linkage.exchange.shared_opening import create_opening, join_opening, open_share
+from linkage.exchange.approval.shared import create_opening, join_opening, open_share
 from linkage.lab.planted import draw_test_persons
 from linkage.steward.fingerprint import fingerprint
 from linkage.steward.planted import read_planted

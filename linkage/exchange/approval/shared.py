@@ -7,8 +7,8 @@ One file, with nothing in it that is secret from the parties::
 
 It is made once an epoch, on a machine on which no batch is, by anybody but the hub: the whole key is in that process's
 memory for a moment, and never in a file. From then on it exists as shares alone (SLIP-39 words, see
-:mod:`linkage.exchange.shares`), each of which opens with its holder's party key. Any ``threshold`` of the holders can
-have the hub open what a run order names (:mod:`linkage.exchange.orders`).
+:mod:`linkage.exchange.custody.shares`), each of which opens with its holder's party key. Any ``threshold`` of the
+holders can have the hub open what a run order names (:mod:`linkage.exchange.approval.orders`).
 
 Its key id is over the whole content: who compares it by voice has compared the public key, the holders and their
 shares. A holder whose party key is renewed can no longer open its share: make a new opening key then.
@@ -27,8 +27,8 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 
 from linkage.errors import KeyFileError
-from linkage.exchange import shares
 from linkage.exchange.canonical import CanonicalError, dump, encode_bytes, load_bytes, pack
+from linkage.exchange.custody import shares
 from linkage.exchange.keyfile import (
     EPOCH_NAME,
     KIND_OPENING,

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from linkage.errors import KeyFileError
 from linkage.exchange.canonical import CanonicalError, encode_bytes, load_bytes
-from linkage.exchange.custody_files import others_can_write
+from linkage.exchange.custody.files import others_can_write
 
 if TYPE_CHECKING:
     import pkcs11

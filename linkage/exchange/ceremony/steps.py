@@ -1,7 +1,7 @@
 """The key ceremony: several parties make the linkage key of an epoch, and none of them chooses it.
 
 Commit, then reveal; every file is signed by its author, and the folder with them may be carried by anybody
-(:mod:`linkage.exchange.ceremony_documents`):
+(:mod:`linkage.exchange.ceremony.documents`):
 
 1. somebody **invites** the participants, by their whole public keys; the digest of the invitation is the ceremony's id,
    which all compare by voice;
@@ -34,7 +34,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from linkage.errors import KeyFileError, NotPermittedError
 from linkage.exchange.canonical import encode_bytes, pack
-from linkage.exchange.ceremony_documents import (
+from linkage.exchange.ceremony.documents import (
     COMMITMENT,
     CONFIRMATION,
     CONTRIBUTION,
@@ -48,7 +48,7 @@ from linkage.exchange.ceremony_documents import (
     publish,
     read_ceremony,
 )
-from linkage.exchange.ceremony_secret import (
+from linkage.exchange.ceremony.own import (
     Pending,
     create_pending,
     forget_pending,
@@ -114,7 +114,7 @@ def join(folder: Path, party: Party, keys: Path, *, told: str | None = None) -> 
     NotPermittedError
         ``not-invited``; ``unconfirmed-ceremony`` without the id, ``another-ceremony`` with a different one.
     SealError
-        A file of the ceremony does not stand; see :func:`~linkage.exchange.ceremony_documents.read_ceremony`.
+        A file of the ceremony does not stand; see :func:`~linkage.exchange.ceremony.documents.read_ceremony`.
     KeyFileError
         The random bytes cannot be read (``missing``, ``too-open``, ``malformed``).
     """

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from linkage.errors import NO_SUCH_FILE, KeyFileError
+from linkage.exchange.custody.overwriting import overwrite
 from linkage.exchange.files import atomic_write
-from linkage.exchange.overwriting import overwrite
 
 __all__ = ["Found", "others_can_write", "read_file", "replace_private"]
 
@@ -132,7 +132,7 @@ def replace_private(path: Path, data: bytes) -> None:
     """Put other content in the place of a private file, and overwrite and remove what was there.
 
     At every moment the old or the new content is there under the file's name. The old one gets a second name and is
-    overwritten under it once the new one is in place (:func:`linkage.exchange.overwriting.overwrite`).
+    overwritten under it once the new one is in place (:func:`linkage.exchange.custody.overwriting.overwrite`).
 
     Raises
     ------

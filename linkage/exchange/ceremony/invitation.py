@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from linkage.errors import KeyFileError
-from linkage.exchange.ceremony_documents import (
+from linkage.exchange.ceremony.documents import (
     INVITATION,
     Ceremony,
     Invitation,
@@ -60,7 +60,7 @@ def invite(
         The inviter's folder of keys, with its ledger.
     previous, reason, revoked
         The ceremony before, why its key is given up, and whom it was taken from; see
-        :class:`~linkage.exchange.ceremony_documents.Invitation`.
+        :class:`~linkage.exchange.ceremony.documents.Invitation`.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def rotate(
     KeyFileError
         As :func:`invite`; ``not-a-participant`` if one is revoked who was not among them.
     SealError
-        The earlier ceremony does not stand; see :func:`~linkage.exchange.ceremony_documents.read_ceremony`.
+        The earlier ceremony does not stand; see :func:`~linkage.exchange.ceremony.documents.read_ceremony`.
     """
     before = read_ceremony(previous)
     strangers = sorted(set(revoked) - set(before.parties))

@@ -23,13 +23,13 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from linkage.contract.vocabulary import Month, Name
 from linkage.errors import NotPermittedError
+from linkage.exchange.approval.shared import WRAPPED_SHARE, SharedOpening, open_share, wrap_share
 from linkage.exchange.canonical import encode_bytes, load_bytes, pack
 from linkage.exchange.documents import Document, read_document, write_document
 from linkage.exchange.keys import Party, PublicParty
 from linkage.exchange.manifest import HEX32, Strict
 from linkage.exchange.opening import MLKEM1024_SIZE, P384_SIZE, OpeningKey, PublicOpeningKey
 from linkage.exchange.reasons import refuse
-from linkage.exchange.shared_opening import WRAPPED_SHARE, SharedOpening, open_share, wrap_share
 
 __all__ = ["LIFE", "Approval", "Order", "OrderedBatch", "approve", "open_approval", "read_order", "write_order"]
 

@@ -1,7 +1,7 @@
 """A key on paper: ``count`` pages, any ``threshold`` of which give the key file back, and fewer tell nothing of it.
 
-A page has a share (:mod:`linkage.exchange.shares`) as numbered words and as a QR code, and above it what is public of
-the key. The QR code holds the same as text, which is also what one types in from paper::
+A page has a share (:mod:`linkage.exchange.custody.shares`) as numbered words and as a QR code, and above it what is
+public of the key. The QR code holds the same as text, which is also what one types in from paper::
 
     linkage key backup, share 2 of 5; any 3 give the key back
     key: linkage
@@ -28,13 +28,13 @@ from typing import Any
 from linkage.errors import KeyFileError
 from linkage.exchange import ledger
 from linkage.exchange.canonical import encode_bytes
-from linkage.exchange.ceremony_documents import LEDGER
-from linkage.exchange.custody_files import read_file
+from linkage.exchange.ceremony.documents import LEDGER
+from linkage.exchange.custody.files import read_file
+from linkage.exchange.custody.overwriting import overwrite
+from linkage.exchange.custody.shares import join, split
 from linkage.exchange.files import atomic_write
 from linkage.exchange.keyfile import KIND_LINKAGE, KIND_PARTY, make_private_folder, read_key_file, write_key_file
 from linkage.exchange.keys import LinkageKey, load_party, write_linkage_key
-from linkage.exchange.overwriting import overwrite
-from linkage.exchange.shares import join, split
 from linkage.exchange.suites import NEWEST, SUITES
 
 __all__ = ["Page", "backup", "read_page", "restore"]
@@ -145,7 +145,7 @@ def backup(path: Path, folder: Path, *, threshold: int, count: int) -> list[Path
     folder
         Made for its owner alone; each page has mode 0600. Print them where nothing is kept, then destroy them.
     threshold, count
-        How many pages give the key back, and how many there are; see :func:`linkage.exchange.shares.split`.
+        How many pages give the key back, and how many there are; see :func:`linkage.exchange.custody.shares.split`.
 
     Returns
     -------

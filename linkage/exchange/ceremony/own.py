@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 from linkage.errors import KeyFileError
 from linkage.exchange.canonical import CanonicalError, dump, encode_bytes, load, load_bytes
-from linkage.exchange.custody_files import read_file
+from linkage.exchange.custody.files import read_file
+from linkage.exchange.custody.overwriting import overwrite
 from linkage.exchange.files import atomic_write
 from linkage.exchange.keyfile import make_private_folder
-from linkage.exchange.overwriting import overwrite
 
 __all__ = ["Pending", "create_pending", "forget_pending", "has_pending", "read_pending", "rewrite_pending"]
 

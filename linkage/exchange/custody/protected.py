@@ -10,9 +10,9 @@ canonical JSON of the secret fields, encrypted with Cobblestone (chunked AES-256
 this file, and bound to all that is readable of it. Those bits are with the *keeper*, and nowhere else:
 
 ``keystore``
-    The keystore of the account (:mod:`linkage.exchange.custody_keystore`); ``entry`` names the entry.
+    The keystore of the account (:mod:`linkage.exchange.custody.keystore`); ``entry`` names the entry.
 ``token``
-    A hardware token (:mod:`linkage.exchange.custody_token`): encrypted (``wrapped``) by a key that never leaves it.
+    A hardware token (:mod:`linkage.exchange.custody.token`): encrypted (``wrapped``) by a key that never leaves it.
 
 A file says by itself how it is protected, so that whoever reads a key file need not know. A thief of the file, of a
 backup or of the disk has nothing; who takes over the account while the keystore is open or the token is in has all.
@@ -31,8 +31,8 @@ from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encr
 from cryptography.exceptions import InvalidTag
 
 from linkage.errors import KeyFileError
-from linkage.exchange import custody_keystore, custody_token
 from linkage.exchange.canonical import CanonicalError, dump, encode_bytes, load, load_bytes
+from linkage.exchange.custody import keystore, token
 
 __all__ = ["VISIBLE", "Keeper", "Protected", "is_protected", "parse_protected", "protect"]
 
@@ -102,7 +102,7 @@ class Protected:
         return self.public | secret
 
 
-_KEEPERS = {"keystore": custody_keystore, "token": custody_token}
+_KEEPERS = {"keystore": keystore, "token": token}
 
 
 def is_protected(data: bytes) -> bool:

@@ -2,7 +2,8 @@
 
 The certificate is a signed document (:mod:`linkage.exchange.documents`) of the kind ``key-destruction``. It names the
 key by its check value or key id, never by a digest of the secret. It says what a program did on one machine, and no
-more: see :func:`linkage.exchange.overwriting.overwrite` for what may be left on flash storage, in backups, snapshots.
+more: see :func:`linkage.exchange.custody.overwriting.overwrite` for what may be left on flash storage, in backups,
+snapshots.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from linkage.errors import KeyFileError
 from linkage.exchange import ledger
-from linkage.exchange.ceremony_documents import LEDGER
-from linkage.exchange.custody_keystore import KeystoreKeeper
+from linkage.exchange.ceremony.documents import LEDGER
+from linkage.exchange.custody.keystore import KeystoreKeeper
+from linkage.exchange.custody.overwriting import METHOD, overwrite
 from linkage.exchange.documents import read_document, write_document
 from linkage.exchange.keyfile import KIND_LINKAGE, KIND_PARTY, read_key_file, read_protected
 from linkage.exchange.keys import Party, PublicParty
 from linkage.exchange.manifest import HEX32, Strict
-from linkage.exchange.overwriting import METHOD, overwrite
 from linkage.exchange.reasons import refuse
 
 __all__ = ["Destruction", "destroy_key", "key_identity", "read_destruction"]

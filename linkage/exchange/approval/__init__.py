@@ -1,0 +1,1 @@
+"""What only approved runs open: the opening key in shares, run orders and their approvals."""
