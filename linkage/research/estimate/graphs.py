@@ -21,6 +21,7 @@ import numpy.typing as npt
 from scipy.special import gammaln
 
 from linkage.errors import EstimateError
+from linkage.research.estimate.chains import table_seed, unfit
 from linkage.research.estimate.chordal import MOST_LISTS, ChordalGraphs, chordal_graphs
 from linkage.research.estimate.lattice import Floats, name_term
 from linkage.research.estimate.result import Result, refused
@@ -31,9 +32,9 @@ __all__ = ["DecomposableGraphs", "Posterior", "posterior"]
 _REACH = 10_000  # the grid of n0 ends at this many times the people seen
 _EDGE, _EDGE_MASS = 0.99, 1e-4  # what may lie in the last hundredth of the grid
 _NEGLIGIBLE = 45.0  # log-density below the best at which a graph is left out; a peak is at least e^-15 wide
-_COARSE, _FINE, _LINEAR = 1.05, 1.002, 2**14
+_LEFT_OUT = 1e-9
+_COARSE, _FINE, _LINEAR = 1.05, 1.01, 2**12
 _LUMP, _OUTSIDE = 1e-3, 1e-10
-_LARGEST = 10**10  # people; above it gammaln has fewer than six digits left in a difference
 _CHUNK = 2**22
 _COMPLETE = 0.05
 _DRAWS = 4000
@@ -120,43 +121,52 @@ class Posterior:
 
 
 def _geometric(limit: int, ratio: float) -> Floats:
-    """Whole numbers from 0 to a limit, each the former times a ratio, and at least one more."""
-    steps = int(np.ceil(np.log(limit + 1) / np.log(ratio)))
-    return np.unique(np.minimum(np.floor(ratio ** np.arange(steps + 1)), limit + 1) - 1)
+    """Whole numbers from 1 to a limit, each the former times a ratio, and at least one more."""
+    steps = int(np.ceil(np.log(limit) / np.log(ratio)))
+    return np.unique(np.minimum(np.floor(ratio ** np.arange(steps + 1)), limit))
 
 
 def _survey(scores: _Scores, nodes: Floats) -> tuple[Ints, float, float]:
     """Find the graphs that count and the range of n0 where they do.
 
-    Works on the density of log(n0 + 1). A peak between two nodes shows as a curved top: what a parabola through the top
+    Works on the density of log(n0). A peak between two nodes shows as a curved top: what a parabola through the top
     three nodes adds is what may be missed, so nodes are brought closer until that is small.
     """
     live: Ints = np.arange(len(scores.constant))
-    low, high = 0.0, float(nodes[-1])
+    low, high = 1.0, float(nodes[-1])
     for _ in range(30):
-        value = scores(live, nodes) + np.log1p(nodes)
+        value = scores(live, nodes) + np.log(nodes)
         top = value.argmax(axis=1)
         rows, middle = np.arange(live.size), np.clip(top, 1, nodes.size - 2)
         left, centre, right = (value[rows, middle + k] for k in (-1, 0, 1))
         bend = np.minimum(left - 2 * centre + right, -1e-300)
-        gain = np.where(middle == top, np.minimum((left - right) ** 2 / (-8 * bend), centre - np.minimum(left, right)), 0)
+        gain = np.where(
+            middle == top, np.minimum((left - right) ** 2 / (-8 * bend), centre - np.minimum(left, right)), 0
+        )
         kept = value[rows, top] + 3 * gain >= value.max() - _NEGLIGIBLE
-        live, gain, top = live[kept], gain[kept], top[kept]
-        counts = np.flatnonzero((value[kept] >= value.max() - _NEGLIGIBLE).any(axis=0))
+        live, gain, top, value = live[kept], gain[kept], top[kept], value[kept]
+        counts = np.flatnonzero((value >= value.max() - _NEGLIGIBLE).any(axis=0))
         low = float(nodes[max(0, min(counts[0], top.min()) - 1)])
         high = float(nodes[min(nodes.size - 1, max(counts[-1], top.max()) + 1)])
         if gain.max() < 1 or high - low < nodes.size:
             break
         nodes = np.unique(np.floor(np.linspace(low, high, nodes.size)))
-    return live, low, high
+    return _weighty(scores, live, value, nodes), low, high
 
 
-def _summed(scores: _Scores, live: Ints, first: Floats, last: Floats, nodes: Floats) -> Posterior:
-    """Sum the live graphs over cells, each with the density of its node."""
-    width = last - first + 1
+def _weighty(scores: _Scores, live: Ints, value: Floats, nodes: Floats) -> Ints:
+    """Leave out the graphs that together hold next to nothing; the complete graph stays."""
+    mass = np.exp(value - value.max()) @ np.gradient(np.log(nodes))
+    order = np.argsort(mass, kind="stable")
+    few = np.cumsum(mass[order]) < _LEFT_OUT * mass.sum()
+    return np.union1d(live[order[~few]], [scores.graphs.complete])
+
+
+def _summed(scores: _Scores, live: Ints, first: Floats, last: Floats) -> Posterior:
+    """Sum the live graphs over cells, each with the density of its middle."""
+    width, nodes = last - first + 1, (first + last) / 2
     mass, graph, moment = np.zeros(nodes.size), np.zeros(live.size), np.zeros(live.size)
     step = max(1, _CHUNK // live.size)
-    centre = (first + last) / 2
     top = -np.inf
     for at in range(0, nodes.size, step):
         part = slice(at, at + step)
@@ -167,7 +177,7 @@ def _summed(scores: _Scores, live: Ints, first: Floats, last: Floats, nodes: Flo
         weight = np.exp(value - top) * width[part]
         mass[part] = weight.sum(axis=0)
         graph += weight.sum(axis=1)
-        moment += weight @ centre[part]
+        moment += weight @ nodes[part]
     total = mass.sum()
     posteriors = np.zeros(len(scores.constant))
     posteriors[live] = graph / total
@@ -180,10 +190,9 @@ def _refined(scores: _Scores, live: Ints, low: float, high: float, limit: int) -
     """Sum over all n0 up to the limit: every whole number where mass lies as far as that is affordable."""
     everywhere = _geometric(limit, _FINE)
     while True:
-        nodes = np.union1d(everywhere, np.floor(np.linspace(low, high, _LINEAR)))
-        last = np.append(np.floor((nodes[:-1] + nodes[1:]) / 2), nodes[-1])
-        first = np.append(0.0, last[:-1] + 1)
-        found = _summed(scores, live, first, last, nodes)
+        last = np.union1d(everywhere, np.floor(np.linspace(low, high, _LINEAR)))
+        first = np.append(1.0, last[:-1] + 1)
+        found = _summed(scores, live, first, last)
         lump = found.mass[last > first].max(initial=0.0)
         held = np.flatnonzero(found.mass > _OUTSIDE)
         nearer = float(first[held[0]]), float(last[held[-1]])
@@ -202,8 +211,9 @@ def posterior(table: HistoryTable, delta: float, *, grid: Sequence[int] | Ints |
     delta
         Prior count in each cell of the full table.
     grid
-        Increasing values of n0 that alone are possible, all alike. Without it n0 runs over every whole number up to
-        10,000 n, summed in cells so narrow that the density hardly changes inside.
+        Increasing values of n0, from 1, that alone are possible, all alike. Without it n0 runs over every whole number
+        from 1 to 10,000 n, summed in cells so narrow that the density hardly changes inside. (At n0 = 0 the complete
+        graph, which knows nothing of the unseen, has a spike of size gamma(delta).)
     """
     scores = _Scores(table, chordal_graphs(table.t), delta)
     if grid is None:
@@ -213,7 +223,7 @@ def posterior(table: HistoryTable, delta: float, *, grid: Sequence[int] | Ints |
     nodes = np.asarray(grid, dtype=np.float64)
     picked = np.searchsorted(nodes, _geometric(int(nodes[-1]), _COARSE)).clip(0, nodes.size - 1)
     live, _, _ = _survey(scores, nodes[np.unique(picked)])
-    return _summed(scores, live, nodes, nodes, nodes)
+    return _summed(scores, live, nodes, nodes)
 
 
 @dataclass(frozen=True)
@@ -238,9 +248,9 @@ class DecomposableGraphs:
     Attributes
     ----------
     The estimate is the posterior median, the interval the equal-tailed 95% posterior interval, summed and not
-    sampled; ``draws`` are stratified draws from it. ``details`` hold the posterior mean, the posterior of the complete graph (with
-    a warning above 5%), the most probable graphs, and median and interval at delta 2^-t, 2^-(t-1) and 2^-(t-2). Refused
-    with ``grid-edge`` where the last hundredth of the grid holds 1e-4 of the mass or more.
+    sampled; ``draws`` are stratified draws from it. ``details`` hold the posterior mean, the posterior of the complete
+    graph (with a warning above 5%), the most probable graphs, and median and interval at delta 2^-t, 2^-(t-1) and
+    2^-(t-2). Refused with ``grid-edge`` where the last hundredth of the grid holds 1e-4 of the mass or more.
     """
 
     delta: float | None = None
@@ -253,11 +263,11 @@ class DecomposableGraphs:
         Raises
         ------
         EstimateError
-            ``delta`` is not positive, or ``grid`` is empty, negative or not increasing.
+            ``delta`` is not positive, or ``grid`` is not three or more increasing numbers from 1.
         """
         self._check()
         assumption = "lists depend on each other as in one of the decomposable graphs, averaged over all of them"
-        reason = _unfit(table)
+        reason = unfit(table, MOST_LISTS)
         if reason:
             return refused("decomposable-graphs", "average", reason, assumption=assumption)
         base = 2.0**-table.t
@@ -288,22 +298,13 @@ class DecomposableGraphs:
             raise EstimateError("delta must be a positive number", reason="bad-parameter")
         if self.grid is not None:
             grid = np.asarray(self.grid)
-            if grid.ndim != 1 or grid.size < 3 or grid[0] < 0 or (np.diff(grid) <= 0).any():
-                raise EstimateError("the grid must be three or more increasing numbers from 0", reason="bad-parameter")
+            if grid.ndim != 1 or grid.size < 3 or grid[0] < 1 or (np.diff(grid) <= 0).any():
+                raise EstimateError("the grid must be three or more increasing numbers from 1", reason="bad-parameter")
 
     def _draws(self, table: HistoryTable, found: Posterior) -> Floats:
-        rng = np.random.default_rng(self.seed if self.seed is not None else int(table.digest[:16], 16))
+        rng = np.random.default_rng(table_seed(table, self.seed))
         levels = (np.arange(_DRAWS) + rng.random(_DRAWS)) / _DRAWS
         return np.asarray(rng.permutation(found.quantiles(levels)))
-
-
-def _unfit(table: HistoryTable) -> str | None:
-    """Reason for which a table cannot be estimated from, if there is one."""
-    if table.t < 3 or (table.totals > 0).sum() < 3:
-        return "too-few-lists"
-    if table.t > MOST_LISTS:
-        return "too-many-lists"
-    return "beyond-precision" if table.observed > _LARGEST else None
 
 
 def _interactions(graphs: ChordalGraphs, graph: int) -> tuple[int, ...]:
@@ -321,7 +322,9 @@ def _describe(found: Posterior, graphs: ChordalGraphs, lists: tuple[str, ...]) -
     complete = float(found.graphs[graphs.complete])
     order = np.argsort(-found.graphs, kind="stable")[:_SHOWN]
     shown = [f"{_name(graphs, int(g), lists)} {found.graphs[g]:.3f}" for g in order if found.graphs[g] >= 5e-4]
-    warning = "the complete graph, which has no information about the unseen, is probable" if complete > _COMPLETE else None
+    warning = (
+        "the complete graph, which has no information about the unseen, is probable" if complete > _COMPLETE else None
+    )
     return {
         "mean": found.mean,
         "graphs": len(found.graphs),
@@ -338,6 +341,8 @@ def _sensitivity(every: dict[float, Posterior], graphs: ChordalGraphs) -> dict[s
     details: dict[str, float | int | str | None] = {}
     for delta, found in every.items():
         values = found.quantiles(_LEVELS).tolist()
-        details |= {f"{name}_at_delta_{delta:g}": v for name, v in zip(("lower", "median", "upper"), values, strict=True)}
+        details |= {
+            f"{name}_at_delta_{delta:g}": v for name, v in zip(("lower", "median", "upper"), values, strict=True)
+        }
         details[f"complete_graph_at_delta_{delta:g}"] = float(found.graphs[graphs.complete])
     return details
