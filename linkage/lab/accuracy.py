@@ -23,11 +23,12 @@ from linkage.lab.labelled import TestKey, encode_labelled, read_labelled
 from linkage.lab.measures import calibration_error, pair_counts, pairwise, pairwise_by_sources
 from linkage.steward.encode import encode
 from linkage.steward.extract import check_rows, read_extract
+from linkage.steward.facts import facts
 from linkage.steward.group import identifiers
 from linkage.steward.presence import share_patterns
 from linkage.steward.tiers import add_tiers
 
-__all__ = ["TestKey", "accuracy", "pairwise", "population_accuracy"]
+__all__ = ["TestKey", "accuracy", "encode_population", "pairwise", "population_accuracy"]
 
 Numbers = NDArray[np.int64]
 
@@ -143,18 +144,7 @@ def population_accuracy(population: Path, spec: LinkageSpec, *, seed: int = 0) -
     dict
         The measures of :func:`accuracy`, and ``persons`` found, ``persons_true`` and ``repeats_found``.
     """
-    key, today = TestKey(seed), dt.date(2026, 11, 22)
-    padding = key.derive(spec_digest=spec.digest, purpose="padding")
-    encodings = {}
-    for folder in sorted((population / "extracts").iterdir()):
-        schema, agreement = load_source(folder.name), load_agreement(folder.name)
-        checked = check_rows(read_extract(next(folder.iterdir()), schema), schema, today=today)
-        tiered = add_tiers(checked.good, schema, agreement, today=today)
-        persons = identifiers(tiered, schema, agreement.identifiers, spec.variants)
-        labels = (folder.name + "/" + persons["local_id"]).to_list()  # one a person, and no other source's
-        persons = share_patterns(persons, spec, labels, padding)
-        filters = encode(persons, spec, key, labels=labels, padding_key=padding)
-        encodings[folder.name] = filters.with_columns(pseudonym=persons["local_id"], variant=persons["variant"])
+    encodings, _ = encode_population(population, spec, TestKey(seed))
     weighed = weigh("linkage", encodings, spec, frozenset())
     truth = pl.read_parquet(population / "truth" / "records.parquet")
     found = weighed.persons.join(
@@ -170,6 +160,31 @@ def population_accuracy(population: Path, spec: LinkageSpec, *, seed: int = 0) -
         "persons_true": found["entity"].n_unique(),
         "repeats_found": len(weighed.repeats),
     }
+
+
+def encode_population(
+    population: Path, spec: LinkageSpec, key: TestKey
+) -> tuple[dict[str, pl.DataFrame], dict[str, pl.DataFrame]]:
+    """Take the extracts of a synthetic population through the steward's own steps; nothing is sealed.
+
+    Returns
+    -------
+    encodings, facts
+        Source -> frame as a batch has it, under local person numbers in the place of pseudonyms.
+    """
+    today, padding = dt.date(2026, 11, 22), key.derive(spec_digest=spec.digest, purpose="padding")
+    encodings, contacts = {}, {}
+    for folder in sorted((population / "extracts").iterdir()):
+        schema, agreement = load_source(folder.name), load_agreement(folder.name)
+        checked = check_rows(read_extract(next(folder.iterdir()), schema), schema, today=today)
+        tiered = add_tiers(checked.good, schema, agreement, today=today)
+        persons = identifiers(tiered, schema, agreement.identifiers, spec.variants)
+        labels = (folder.name + "/" + persons["local_id"]).to_list()  # one a person, and no other source's
+        persons = share_patterns(persons, spec, labels, padding)
+        filters = encode(persons, spec, key, labels=labels, padding_key=padding)
+        encodings[folder.name] = filters.with_columns(pseudonym=persons["local_id"], variant=persons["variant"])
+        contacts[folder.name] = facts(tiered, schema, agreement).rename({"local_id": "pseudonym"})
+    return encodings, contacts
 
 
 def _measured(weighed: Weighed, entity: Numbers, repeats: frozenset[str]) -> dict[str, Any]:
