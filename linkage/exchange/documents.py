@@ -2,7 +2,7 @@
 
 ::
 
-    linkage-receipt/2         what it is, and of which version
+    linkage-receipt/3         what it is, and of which version
     {"batch_digest":...}      canonical JSON
     <signature>               base64, over the first line and the second without its line end
 

@@ -4,7 +4,9 @@ A signed document (:mod:`linkage.exchange.documents`) of the kind ``receipt``.
 
 A receipt says nothing about links: what the hub found in a batch never flows back to an agency. It says how long the
 hub's ledger was and what stood last in it, so that whoever keeps the receipt can tell when the ledger was shortened or
-rewritten (:func:`linkage.exchange.ledger.verify`). Version 1 had no such anchor, and is still read.
+rewritten (:func:`linkage.exchange.ledger.verify`). Nor does it say how many records there were: it travels in the
+clear, and from month to month that number tells of one person's coming. Version 2 said it; version 1 did too, and had
+no anchor. Both are still read.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from linkage.exchange.reasons import refuse
 __all__ = ["Receipt", "inspect_receipt", "read_receipt", "write_receipt"]
 
 _KIND = "receipt"
-_NEWEST = 2
+_NEWEST = 3
+_FIRST_WITHOUT_RECORDS = 3
 _LARGEST = 8 * 1024
 
 
@@ -41,7 +44,7 @@ class Receipt(Strict):
     status, reason
         ``accepted`` without a reason, or ``quarantined`` with a reason code.
     records
-        Records taken in; 0 if quarantined.
+        Records taken in, 0 if quarantined, in versions 1 and 2; None in a later one.
     time
         Microseconds since 1970 UTC.
     sender
@@ -55,9 +58,9 @@ class Receipt(Strict):
     source: Name
     status: Literal["accepted", "quarantined"]
     reason: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")] | None
-    records: Annotated[int, Field(ge=0, le=1 << 31)]
     time: Annotated[int, Field(gt=0, lt=2**53)]
     sender: Annotated[str, StringConstraints(pattern=HEX32)]
+    records: Annotated[int, Field(ge=0, le=1 << 31)] | None = None
     ledger_entries: Annotated[int, Field(ge=1, lt=2**53)] | None = None
     ledger_head: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
 
@@ -72,7 +75,9 @@ class Receipt(Strict):
     @property
     def version(self) -> int:
         """Version of the format."""
-        return 1 if self.ledger_head is None else _NEWEST
+        if self.ledger_head is None:
+            return 1
+        return _NEWEST if self.records is None else 2
 
     @property
     def anchor(self) -> Anchor | None:
@@ -89,7 +94,6 @@ def write_receipt(
     source: str,
     status: Literal["accepted", "quarantined"],
     reason: str | None,
-    records: int,
     anchor: Anchor,
     sender: Party,
 ) -> Receipt:
@@ -106,7 +110,6 @@ def write_receipt(
             "source": source,
             "status": status,
             "reason": reason,
-            "records": records,
             "time": time.time_ns() // 1000,
             "sender": sender.key_id,
             "ledger_entries": anchor.entries,
@@ -114,24 +117,26 @@ def write_receipt(
         },
         _NEWEST,
     )
-    write_document(path, _KIND, _NEWEST, receipt.model_dump(), sender)
+    write_document(path, _KIND, _NEWEST, receipt.model_dump(exclude_unset=True), sender)
     return receipt
 
 
 def _validated(content: dict[str, Any], version: int) -> Receipt:
     if ("ledger_entries" in content or "ledger_head" in content) != (version > 1):
         raise refuse("malformed")
+    if ("records" in content) != (version < _FIRST_WITHOUT_RECORDS):
+        raise refuse("malformed")
     try:
         receipt = Receipt.model_validate(content)
     except ValidationError:
         raise refuse("malformed") from None
-    if receipt.version != version:
+    if receipt.version != version or (receipt.records is None) != (version >= _FIRST_WITHOUT_RECORDS):
         raise refuse("malformed")
     return receipt
 
 
 def _parse(path: Path) -> tuple[Document, Receipt]:
-    document = read_document(path, _KIND, (1, _NEWEST), largest=_LARGEST)
+    document = read_document(path, _KIND, range(1, _NEWEST + 1), largest=_LARGEST)
     return document, _validated(document.content, document.version)
 
 

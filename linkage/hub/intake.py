@@ -370,10 +370,10 @@ def _accept(entry: _Judged, manifest: BatchManifest, folder: StateFolder, hub: P
     place_copy(entry.path, target)
     anchor = None
     if not entry.finished:
-        told = ("source", "batch_id", "serial", "month", "epoch", "spec_digest", "fingerprint", "records")
+        told = ("source", "batch_id", "serial", "month", "epoch", "spec_digest", "fingerprint")
         extra = {name: getattr(manifest, name) for name in told}
         anchor = ledger.append(folder.ledger, actor=hub.name, action=ACCEPT, object_digest=entry.digest, extra=extra)
-    _receipt(entry, folder, hub, None, manifest.records, anchor)
+    _receipt(entry, folder, hub, None, anchor)
     for suffix in ("batch", "json"):  # refused earlier, and good now: an agreement was renewed, say
         (folder.quarantine / f"{entry.digest}.{suffix}").unlink(missing_ok=True)
     return Accepted(manifest.source, target, entry.digest, manifest)
@@ -390,13 +390,11 @@ def _quarantine(entry: _Judged, reason: str, folder: StateFolder, hub: Party, hi
         anchor = ledger.append(
             folder.ledger, actor=hub.name, action=QUARANTINE, object_digest=entry.digest, extra=extra
         )
-    _receipt(entry, folder, hub, reason, 0, anchor)
+    _receipt(entry, folder, hub, reason, anchor)
     return Quarantined(entry.name, reason, entry.digest, entry.detail)
 
 
-def _receipt(
-    entry: _Judged, folder: StateFolder, hub: Party, reason: str | None, records: int, anchor: ledger.Anchor | None
-) -> None:
+def _receipt(entry: _Judged, folder: StateFolder, hub: Party, reason: str | None, anchor: ledger.Anchor | None) -> None:
     """Write the receipt; where the ledger had the entry already, with the head that it has now."""
     write_receipt(
         folder.receipts / f"{entry.digest}.{reason or 'accepted'}.receipt",
@@ -404,7 +402,6 @@ def _receipt(
         source=entry.source or _UNKNOWN,
         status="quarantined" if reason else "accepted",
         reason=reason,
-        records=records,
         anchor=anchor or ledger.head(folder.ledger),
         sender=hub,
     )

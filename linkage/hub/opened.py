@@ -166,7 +166,6 @@ def _refuse(source: str, path: Path, reason: str, folder: StateFolder, hub: Part
         source=source,
         status="quarantined",
         reason=reason,
-        records=0,
         anchor=anchor,
         sender=hub,
     )

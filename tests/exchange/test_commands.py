@@ -83,14 +83,13 @@ def test_inspect_receipt(tmp_path: Path, cast: Any, capsys: pytest.CaptureFixtur
         source="mpd",
         status="quarantined",
         reason="damaged",
-        records=0,
         anchor=ledger.Anchor(7, "b" * 64),
         sender=cast.hub,
     )
     inspect(path, json=True)
     content = json.loads(capsys.readouterr().out)
     assert (content["kind"], content["sender"]) == ("receipt", cast.hub.key_id)
-    assert (content["version"], content["header"]["reason"], content["header"]["ledger_entries"]) == (2, "damaged", 7)
+    assert (content["version"], content["header"]["reason"], content["header"]["ledger_entries"]) == (3, "damaged", 7)
     inspect(path)
     assert "quarantined" in capsys.readouterr().out
 

@@ -8,6 +8,7 @@ import pytest
 
 from linkage.errors import SealError
 from linkage.exchange import inspect_receipt, read_receipt, write_receipt
+from linkage.exchange.documents import write_document
 from linkage.exchange.ledger import Anchor
 
 ACCEPTED: dict[str, Any] = {
@@ -15,7 +16,6 @@ ACCEPTED: dict[str, Any] = {
     "source": "mpd",
     "status": "accepted",
     "reason": None,
-    "records": 340,
 }
 ANCHOR = Anchor(7, "b" * 64)
 
@@ -24,9 +24,10 @@ def test_round_trip(cast: Any, tmp_path: Path) -> None:
     written = write_receipt(tmp_path / "a", **ACCEPTED, anchor=ANCHOR, sender=cast.hub)
     assert read_receipt(tmp_path / "a", cast.hub.public) == inspect_receipt(tmp_path / "a") == written
     place = {"ledger_entries": 7, "ledger_head": "b" * 64}
-    assert written.model_dump(exclude={"time", "sender"}) == ACCEPTED | place
-    assert (written.anchor, written.version) == (ANCHOR, 2)
-    refused = ACCEPTED | {"status": "quarantined", "reason": "bad-signature", "records": 0}
+    assert written.model_dump(exclude={"time", "sender"}) == ACCEPTED | place | {"records": None}
+    assert b"records" not in (tmp_path / "a").read_bytes()
+    assert (written.anchor, written.version) == (ANCHOR, 3)
+    refused = ACCEPTED | {"status": "quarantined", "reason": "bad-signature"}
     write_receipt(tmp_path / "b", **refused, anchor=ANCHOR, sender=cast.hub)
     assert read_receipt(tmp_path / "b", cast.hub.public).reason == "bad-signature"
 
@@ -38,7 +39,6 @@ def test_round_trip(cast: Any, tmp_path: Path) -> None:
         {"status": "quarantined"},
         {"status": "lost"},
         {"batch_digest": "mpd.batch"},
-        {"records": -1},
         {"source": "MPD Milwaukee"},
         {"status": "quarantined", "reason": "Bad Signature of a Person"},
     ],
@@ -68,13 +68,15 @@ def test_every_flipped_bit_is_refused(cast: Any, tmp_path: Path) -> None:
         (lambda data: data[:-1], "malformed"),
         (lambda data: data.rsplit(b"\n", 2)[0], "malformed"),
         (lambda data: data.replace(b"\n", b"\r\n"), "bad-version"),
-        (lambda data: data.replace(b"receipt/2", b"receipt/3"), "bad-version"),
-        (lambda data: data.replace(b"receipt/2", b"receipt/1"), "malformed"),
+        (lambda data: data.replace(b"receipt/3", b"receipt/4"), "bad-version"),
+        (lambda data: data.replace(b"receipt/3", b"receipt/2"), "malformed"),
+        (lambda data: data.replace(b"receipt/3", b"receipt/1"), "malformed"),
         (lambda data: data.replace(b'"ledger_entries":7,', b""), "malformed"),
         (lambda data: data.replace(b'"ledger_entries":7,', b'"ledger_entries":null,'), "malformed"),
         (lambda data: data.replace(b'"ledger_entries":7,', b'"ledger_entries":8,'), "bad-signature"),
-        (lambda data: data.replace(b":340", b": 340"), "malformed"),
-        (lambda data: data.replace(b":340", b":341"), "bad-signature"),
+        (lambda data: data.replace(b'"source"', b'"records":340,"source"'), "malformed"),
+        (lambda data: data.replace(b'"source"', b'"records":null,"source"'), "malformed"),
+        (lambda data: data.replace(b'"ledger_entries":7,', b'"ledger_entries": 7,'), "malformed"),
         (lambda data: data + b"x" * 10_000, "malformed"),
         (lambda data: b"", "bad-version"),
     ],
@@ -85,6 +87,21 @@ def test_spoilt_receipts_are_refused(cast: Any, tmp_path: Path, spoil: Callable[
     with pytest.raises(SealError) as caught:
         read_receipt(tmp_path / "a", cast.hub.public)
     assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_earlier_receipts_say_how_many_records_and_are_read(cast: Any, tmp_path: Path, version: int) -> None:
+    place = {"ledger_entries": 7, "ledger_head": "b" * 64} if version == 2 else {}
+    content = {**ACCEPTED, "records": 340, "time": 1, "sender": cast.hub.key_id, **place}
+    write_document(tmp_path / "a", "receipt", version, content, cast.hub)
+    receipt = read_receipt(tmp_path / "a", cast.hub.public)
+    assert (receipt.records, receipt.version) == (340, version)
+    for records in ({}, {"records": None}, {"records": -1}):
+        changed = {name: value for name, value in content.items() if name != "records"} | records
+        write_document(tmp_path / "a", "receipt", version, changed, cast.hub)
+        with pytest.raises(SealError) as caught:
+            read_receipt(tmp_path / "a", cast.hub.public)
+        assert caught.value.reason == "malformed"
 
 
 def test_receipt_of_another_is_refused(cast: Any, tmp_path: Path) -> None:

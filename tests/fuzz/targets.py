@@ -240,14 +240,13 @@ def manifest_of(name: str) -> bytes:
 def receipt_seeds() -> list[bytes]:
     path, parties = workshop().folder / "written", workshop()
     found = []
-    for status, reason, records in (("accepted", None, 340), ("quarantined", "bad-signature", 0)):
+    for status, reason in (("accepted", None), ("quarantined", "bad-signature")):
         write_receipt(
             path,
             batch_digest="a" * 64,
             source="mpd",
             status=status,
             reason=reason,
-            records=records,
             anchor=ledger.Anchor(7, "b" * 64),
             sender=parties.hub,
         )
