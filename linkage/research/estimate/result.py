@@ -68,6 +68,22 @@ REASONS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "the counts are so large that the method loses its precision",
             "check that the counts are of people",
         ),
+        "draws-without-estimate": (
+            "more than one partition draw in twenty gives no estimate, so what linkage adds cannot be told",
+            "merge lists, widen the period, or pool strata",
+        ),
+        "no-stratum-estimated": (
+            "no stratum gives an estimate, so there is nothing to add up",
+            "pool strata, or report the table of all together",
+        ),
+        "linkage-too-weak": (
+            "by its error rates the linkage finds too little of the true overlap, or false links explain all of it",
+            "improve the linkage, or measure its error rates again",
+        ),
+        "above-population": (
+            "the estimate is above the population, so one of the two is wrong",
+            "check that the denominators are of the same people, places and years",
+        ),
     }
 )
 
