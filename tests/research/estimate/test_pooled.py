@@ -1,0 +1,230 @@
+"""Partition draws through an estimator: pooling, pairing, refusal, and the numbers of the reference."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from linkage.errors import EstimateError
+from linkage.research.estimate import Chao, HistoryTable, Independence, Result, Stepwise
+from linkage.research.estimate.confidence import confidence_draws
+from linkage.research.estimate.pooled import aligned, draw_tables, over_draws, rubin
+from linkage.research.estimate.result import REASONS, refused
+
+
+@pytest.fixture(scope="module")
+def vector(shared: Path) -> dict[str, Any]:
+    return json.loads((shared / "reference" / "mse.json").read_text(encoding="utf-8"))["rubin"]
+
+
+def sized(n: int) -> HistoryTable:
+    """A table over three lists with n people in it, so that a fit can tell tables apart."""
+    return HistoryTable(("A", "B", "C"), np.array([n - 60, 10, 10, 10, 10, 10, 10]))
+
+
+def answering(results: dict[int, Result]) -> Callable[[HistoryTable], Result]:
+    return lambda table: results[table.observed]
+
+
+def posterior(draws: np.ndarray) -> Result:
+    low, mid, high = np.quantile(draws, (0.025, 0.5, 0.975))
+    return Result("m", "x", mid, low, high, draws=draws)
+
+
+def resampled(table: HistoryTable, number: int, seed: int = 1) -> list[HistoryTable]:
+    rng = np.random.default_rng(seed)
+    n = table.observed
+    return [HistoryTable(table.lists, rng.multinomial(n, table.counts / n)) for _ in range(number)]
+
+
+def test_rubins_rules_give_the_reference_numbers(vector: dict[str, Any]) -> None:
+    logs = np.log(np.array(vector["n0_draws"]))
+    parts = rubin(logs.mean(axis=1), logs.var(axis=1, ddof=1))
+    target = vector["log_n0"]
+    assert parts.q == pytest.approx(target["qbar"], rel=1e-9)
+    assert parts.within == pytest.approx(target["W"], rel=1e-9)
+    assert parts.between == pytest.approx(target["B"], rel=1e-9)
+    assert parts.total == pytest.approx(target["T"], rel=1e-9)
+    assert parts.nu == pytest.approx(target["nu_rubin"], rel=1e-9)
+    assert parts.share == pytest.approx(1.125 * target["B"] / target["T"], rel=1e-9)
+    limits = np.mean(vector["n_obs"]) + np.exp(parts.quantiles([0.025, 0.975]))
+    assert limits == pytest.approx(vector["CI95_N_rubin"], rel=1e-6)
+
+
+def test_posterior_draws_are_pooled_as_one_with_equal_weight(vector: dict[str, Any]) -> None:
+    results = {n: posterior(n + np.array(d)) for n, d in zip(vector["n_obs"], vector["n0_draws"], strict=True)}
+    pooled = over_draws([sized(n) for n in vector["n_obs"]], answering(results))
+    target = vector["linkage_averaging_mixture_quantiles_N"]
+    found = (pooled.result.lower, pooled.result.n_hat, pooled.result.upper)
+    assert found == pytest.approx((target["2.5%"], target["50%"], target["97.5%"]), rel=1e-9)
+    assert pooled.result.draws is not None and pooled.result.draws.size == 1600
+    assert any("fewer than 20" in note for note in pooled.notes)
+
+
+def test_tables_with_fewer_draws_weigh_as_much_as_the_others() -> None:
+    few, many = np.linspace(100, 101, 50), np.linspace(200, 201, 450)
+    pooled = over_draws([sized(80), sized(90)], answering({80: posterior(few), 90: posterior(many)}))
+    assert pooled.result.draws is not None
+    assert (pooled.result.draws < 150).mean() == 0.5
+
+
+def test_an_estimator_without_draws_is_pooled_on_the_log_of_the_unseen(kosovo: HistoryTable) -> None:
+    tables = resampled(kosovo, 20)
+    fits = {table.digest: Independence().fit(table) for table in tables}
+    pooled = over_draws(tables, lambda table: fits[table.digest])
+    q = np.log([f.n_hat - kosovo.observed for f in fits.values()])
+    se = np.array(
+        [
+            np.log((f.details["wald_upper"] - kosovo.observed) / (f.details["wald_lower"] - kosovo.observed))
+            for f in fits.values()
+        ]
+    ) / (2 * 1.959964)
+    between = 21 / 20 * q.var(ddof=1)
+    total = (se**2).mean() + between
+    assert pooled.result.n_hat == pytest.approx(kosovo.observed + np.exp(q.mean()))
+    assert pooled.linkage_share == pytest.approx(between / total)
+    assert pooled.width_share == pytest.approx(1 - np.sqrt((se**2).mean() / total))
+    # The t quantile lies just above the normal one.
+    half = np.log((pooled.result.upper - kosovo.observed) / (pooled.result.lower - kosovo.observed)) / 2
+    assert 1.95996 * np.sqrt(total) < half < 2.03 * np.sqrt(total)
+    assert np.quantile(pooled.result.draws, 0.975) == pytest.approx(pooled.result.upper, rel=2e-3)
+
+
+def test_with_one_partition_in_all_draws_nothing_comes_from_linkage(uk: HistoryTable) -> None:
+    fit = Stepwise(resamples=400)
+    pooled = over_draws([uk] * 30, fit.fit)
+    alone = fit.fit(uk)
+    assert pooled.linkage_share == pytest.approx(0, abs=1e-3)
+    assert pooled.width_share == pytest.approx(0, abs=1e-3)
+    # Bootstrap draws enter at the levels of BCa, so that the interval is the estimator's own.
+    assert pooled.result.n_hat == pytest.approx(alone.n_hat)
+    assert pooled.result.lower == pytest.approx(alone.lower, rel=0.01)
+    assert pooled.result.upper == pytest.approx(alone.upper, rel=0.03)
+
+
+def test_draws_that_hang_together_say_less(kosovo: HistoryTable) -> None:
+    tables = resampled(kosovo, 40)
+    free, bound = over_draws(tables, Chao().fit), over_draws(tables, Chao().fit, effective=5)
+    assert bound.effective == 5
+    assert bound.result.upper - bound.result.lower > free.result.upper - free.result.lower
+    assert bound.monte_carlo_error > 2 * free.monte_carlo_error
+    assert any("hang together" in note for note in bound.notes)
+
+
+def test_tables_without_an_estimate_are_counted_and_above_one_in_twenty_refused() -> None:
+    rng = np.random.default_rng(3)
+    fine = {n: posterior(n + rng.gamma(9, 50, 100)) for n in range(100, 120)}
+    tables = [sized(n) for n in fine]
+    one = over_draws(tables, answering({**fine, 100: refused("m", "x", "unbounded")}))
+    assert one.ok and one.reasons == {"unbounded": 1}
+    assert one.result.details["draws_without_estimate"] == 1
+    assert np.isnan(one.by_draw[0]).all() and np.isfinite(one.by_draw[1:]).all()
+    two = over_draws(
+        tables, answering({**fine, 100: refused("m", "x", "unbounded"), 119: refused("m", "x", "grid-edge")})
+    )
+    assert two.result.status == "draws-without-estimate" and two.result.n_hat is None
+    assert two.reasons == {"grid-edge": 1, "unbounded": 1}
+    assert "draws-without-estimate" in REASONS
+
+
+def test_an_estimate_without_an_interval_counts_as_none() -> None:
+    bare = Result("m", "x", 500.0, None, None)
+    assert confidence_draws(bare, 100, 10, np.random.default_rng(0)) is None
+    assert over_draws([sized(100)], lambda table: bare).reasons == {"no-interval": 1}
+
+
+def test_distinct_tables_are_fitted_once_and_the_answer_is_always_the_same(kosovo: HistoryTable) -> None:
+    calls = []
+
+    def fit(table: HistoryTable) -> Result:
+        calls.append(table.digest)
+        return Chao().fit(table)
+
+    tables = resampled(kosovo, 3) * 10
+    first, second = over_draws(tables, fit), over_draws(tables, fit)
+    assert len(calls) == 6
+    assert np.array_equal(first.by_draw, second.by_draw)
+    assert first.to_dict() == second.to_dict()
+
+
+def test_estimates_from_the_same_partitions_are_paired_and_others_are_not() -> None:
+    rng = np.random.default_rng(5)
+    shift = np.arange(30) * 20.0
+    results = {100 + r: posterior(1000 + shift[r] + rng.normal(0, 5, 200)) for r in range(30)}
+    later = {100 + r: posterior(1100 + shift[r] + rng.normal(0, 5, 200)) for r in range(30)}
+    tables = [sized(n) for n in results]
+    a = over_draws(tables, answering(results), partitions="p")
+    b = over_draws(tables, answering(later), partitions="p")
+    one, two = aligned([a, b], [100, 100])
+    assert one.shape == two.shape == (30, 334)
+    assert (two - one).std() < 10  # what the partitions share cancels
+    assert (two - one).mean() == pytest.approx(100, abs=1)
+    x, y = aligned([a, replace(b, partitions="q")], [100, 100])
+    assert x.shape == y.shape == (1, 10_000)
+    assert (y - x).std() > 150
+    z = aligned([a, posterior(rng.normal(1000, 5, 200))], [100, 100])
+    assert z[1].std() == pytest.approx(5, rel=0.2)
+
+
+def test_partitions_without_an_estimate_borrow_in_sums() -> None:
+    rng = np.random.default_rng(5)
+    results = {100 + r: posterior(rng.normal(1000, 5, 200)) for r in range(40)}
+    pooled = over_draws(
+        [sized(n) for n in results], answering({**results, 100: refused("m", "x", "unbounded")}), partitions="p"
+    )
+    (draws,) = aligned([pooled], [100])
+    assert np.isfinite(draws).all()
+
+
+def test_what_declined_is_not_added() -> None:
+    with pytest.raises(EstimateError) as caught:
+        aligned([refused("m", "x", "unbounded")], [10])
+    assert caught.value.reason == "no-estimate"
+    with pytest.raises(EstimateError):
+        aligned([Result("m", "x", 500.0, None, None)], [10])
+
+
+def test_draws_are_split_into_tables_with_empty_ones_where_nobody_is() -> None:
+    frame = pl.DataFrame(
+        {
+            "draw": [0, 0, 1, 1, 1],
+            "year": ["2013", "2014", "2013", "2013", "2013"],
+            "A": [1, 0, 1, 1, 1],
+            "B": [0, 1, 0, 1, 1],
+            "count": [5, 3, 4, 2, 1],
+        }
+    )
+    split = draw_tables(frame, ["A", "B"], ["year"])
+    assert [t.counts.tolist() for t in split["2013",]] == [[5, 0, 0], [4, 0, 3]]
+    assert [t.counts.tolist() for t in split["2014",]] == [[0, 3, 0], [0, 0, 0]]
+    assert [t.observed for t in draw_tables(frame, ["A", "B"], number=3)[()]] == [8, 7, 0]
+
+
+@pytest.mark.parametrize(
+    ("frame", "lists"),
+    [
+        ({"A": [1], "count": [1]}, ["A"]),
+        ({"draw": [0], "A": [2], "count": [1]}, ["A"]),
+        ({"draw": [0], "A": [None], "count": [1]}, ["A"]),
+        ({"draw": [0], "A": [0], "count": [1]}, ["A"]),
+        ({"draw": [0], "A": [1], "count": [1]}, ["A", "A"]),
+        ({"draw": [0], "A": [1], "count": [1]}, []),
+    ],
+)
+def test_frames_that_are_no_draws_are_refused(frame: dict[str, list[int]], lists: list[str]) -> None:
+    with pytest.raises(EstimateError) as caught:
+        draw_tables(pl.DataFrame(frame), lists)
+    assert caught.value.reason == "bad-histories"
+
+
+def test_no_tables_and_tables_over_different_lists_are_refused(kosovo: HistoryTable, uk: HistoryTable) -> None:
+    for tables in ([], [kosovo, uk]):
+        with pytest.raises(EstimateError):
+            over_draws(tables, Chao().fit)
