@@ -31,12 +31,12 @@ __all__ = ["hub"]
 
 @task(**RETRIED)
 @redacted
-def take_in_batches(settings: str | None) -> dict[str, int]:
-    """Take in what is in the inbox; return source -> records. A refused batch ends the month until somebody looks."""
+def take_in_batches(settings: str | None) -> list[str]:
+    """Take in what is in the inbox; return their sources. A refused batch ends the month until somebody looks."""
     site = open_hub(site_settings(settings))
     intake = take_in_site(site, inbox_batches(site.inbox), today=current_day())
     intake.require_all()
-    return {entry.source: entry.manifest.records for entry in intake.accepted}
+    return [entry.source for entry in intake.accepted]
 
 
 @task(**ONCE)
@@ -48,6 +48,7 @@ def link_batches(month: str, settings: str | None) -> dict[str, Any]:
     with _comparer(read) as comparer:
         result = run_site(site, month, out=site.state / "runs", today=current_day(), tell=say, comparer=comparer)
     told = {name: result.quality.get(name) for name in ("precision", "recall")}
+    told["records"] = result.quality["records"]
     told["warnings"] = result.quality.get("warnings", [])
     for sentence in told["warnings"]:
         say(f"warning: {sentence}")
@@ -77,15 +78,12 @@ def hub(month: str | None = None, settings: str | None = None) -> dict[str, Any]
     """
     try:
         month = require_month(month)
-        taken = take_in_batches(settings)
+        take_in_batches(settings)
         linked = link_batches(month, settings)
     except BaseException:
         _sweep_shared(settings)
         raise
-    rows = [
-        {"what": f"records taken in from {source}", "value": str(taken.get(source, "-"))}
-        for source in linked["sources"]
-    ]
+    rows = [{"what": f"records of {source}", "value": str(linked["records"][source])} for source in linked["sources"]]
     rows += [{"what": f"expected {name}", "value": _rate(linked[name])} for name in ("precision", "recall")]
     rows += [{"what": "warning", "value": sentence} for sentence in linked["warnings"]]
     create_table_artifact(rows, key="hub", description=f"run {linked['run_id']}")

@@ -58,7 +58,7 @@ def link(
     with steps("taking in") as progress:
         intake = take_in_site(site, batches, today=current_day(), progress=progress)
     for entry in intake.accepted:
-        say(f"taken in: {entry.source}, {entry.manifest.records} records, month {entry.manifest.month}")
+        say(f"taken in: {entry.source}, month {entry.manifest.month}")
     intake.require_all()
     with working("linking") as now:
         result = run_site(site, month, out=out, today=current_day(), tell=say, progress=now)

@@ -62,13 +62,12 @@ def _agreed() -> bool:
 
 
 def _show(order: Order) -> None:
-    table = Table("source", "records", "batch", title=f"run of {order.month}, {order.project}", title_justify="left")
-    table.columns[1].justify = "right"
+    table = Table("source", "batch", title=f"run of {order.month}, {order.project}", title_justify="left")
     for batch in order.batches:
-        table.add_row(batch.source, f"{batch.records:,}", batch.digest[:16])
+        table.add_row(batch.source, batch.digest[:16])
     table.add_section()
-    table.add_row("epoch", "", order.epoch)
-    table.add_row("person map for", "", order.analysis)
-    table.add_row("opening key", "", order.opening)
-    table.add_row("until", "", f"{datetime.fromtimestamp(order.ends / 1e6, UTC):%Y-%m-%d %H:%M} UTC")
+    table.add_row("epoch", order.epoch)
+    table.add_row("person map for", order.analysis)
+    table.add_row("opening key", order.opening)
+    table.add_row("until", f"{datetime.fromtimestamp(order.ends / 1e6, UTC):%Y-%m-%d %H:%M} UTC")
     Console(stderr=True).print(table)

@@ -104,10 +104,7 @@ def open_batches(
     joined: JoinedOpening | None = None
     shared = [source for source in batches if expected[source] != hub.key_id]
     if shared and approving is not None:
-        listed = [
-            OrderedBatch(source=source, digest=batches[source].stem, records=manifests[source].records)
-            for source in shared
-        ]
+        listed = [OrderedBatch(source=source, digest=batches[source].stem) for source in shared]
         if progress is not None:
             progress("waiting for approvals")
         any_manifest = manifests[shared[0]]

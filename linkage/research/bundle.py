@@ -143,7 +143,7 @@ class EstimateEntry(_Strict):
 
 
 class SourceEntry(_Strict):
-    """Where a list comes from and under which agreement. ``records_about`` is rounded and counts decoys."""
+    """Where a list comes from and under which agreement. ``records_about`` is rounded, without decoys."""
 
     source: Name
     title: str

@@ -162,7 +162,7 @@ def release(
             groups=_groups(facts, person_map, draws, people, policy, protected, quality),
             measured=linkage_quality.measured(facts, person_map),
         )
-        document = _document(month, policy, agreed, manifests, linked, floor, protected, said)
+        document = _document(month, policy, agreed, manifests, facts, linked, floor, protected, said)
         files = {bundle.DOCUMENT: bundle.document_bytes(document), bundle.REPORT: render_report(document).encode()}
         files |= {bundle.table_path(entry.name): bundle.table_bytes(entry) for entry in document.tables}
         bundle.seal_folder(folder, files, document, party)
@@ -299,6 +299,7 @@ def _document(
     policy: ReleasePolicy,
     agreements: Mapping[str, Agreement],
     manifests: Mapping[str, BatchManifest],
+    facts: Mapping[str, pl.DataFrame],
     linked: LinkageEntry,
     floor: int,
     protected: Sequence[ProtectedTable],
@@ -318,7 +319,7 @@ def _document(
         persons=persons.frame.filter(pl.col("persons") == TOTAL).get_column("count").item(),
         estimate=said,
         linkage=linked,
-        sources=statement.source_entries(policy, agreements, manifests, statement.records_base(floor)),
+        sources=statement.source_entries(policy, agreements, manifests, facts, statement.records_base(floor)),
         tables=tuple(bundle.table_entry(table) for table in protected),
     )
 

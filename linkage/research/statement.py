@@ -265,9 +265,14 @@ def records_base(floor: int) -> int:
 
 
 def source_entries(
-    policy: ReleasePolicy, agreements: Mapping[str, Agreement], manifests: Mapping[str, BatchManifest], base: int
+    policy: ReleasePolicy,
+    agreements: Mapping[str, Agreement],
+    manifests: Mapping[str, BatchManifest],
+    facts: Mapping[str, pl.DataFrame],
+    base: int,
 ) -> tuple[SourceEntry, ...]:
-    """Write where each list comes from, in the order of the policy."""
+    """Write where each list comes from, in the order of the policy; each record has facts, by which it is counted."""
+    real = {name: facts[name].filter(~pl.col("decoy")) for name in policy.lists}
     return tuple(
         SourceEntry(
             source=name,
@@ -279,7 +284,7 @@ def source_entries(
             starts=agreements[name].starts.isoformat(),
             ends=agreements[name].ends.isoformat(),
             refers_to=agreements[name].refers_to,
-            records_about=round_estimate(manifests[name].records, base=base),
+            records_about=round_estimate(real[name]["pseudonym"].n_unique(), base=base),
             deduplicated=manifests[name].deduplicated,
             batch_month=manifests[name].month,
             tool_version=manifests[name].tool_version,

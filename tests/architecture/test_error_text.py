@@ -187,7 +187,7 @@ class Maker:
             month="2026-11",
             spec_digest="1" * 64,
             opening=self.opening,
-            batches=[OrderedBatch(source="mpd", digest="a" * 64, records=340)],
+            batches=[OrderedBatch(source="mpd", digest="a" * 64)],
             analysis=self.party.public,
             key=self.key_of_run.public,
             hub=self.hub,

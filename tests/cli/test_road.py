@@ -141,8 +141,9 @@ def test_the_flows_tasks_take_the_same_road(linkage: Run, sites: Any, extracts: 
     for source in ("mpd", "dcf"):
         submit(linkage, sites, extracts, source)
     settings = sites.settings("hub")
-    assert set(take_in_batches.fn(str(settings))) == {"mpd", "dcf"}
+    assert sorted(take_in_batches.fn(str(settings))) == ["dcf", "mpd"]
     made = link_batches.fn(MONTH, str(settings))
+    assert set(made["records"]) == {"mpd", "dcf"} and min(made["records"].values()) > 1
     out = Path(made["run"]).parent
     again = linkage("hub", "link", "--out", out, "--month", MONTH, "--settings", settings, "--json")
     assert (again.json["run_id"], again.json["fresh"]) == (made["run_id"], False)

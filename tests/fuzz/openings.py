@@ -46,7 +46,7 @@ def made(root: Path) -> Made:
         month="2026-11",
         spec_digest="1" * 64,
         opening=opening,
-        batches=[OrderedBatch(source="mpd", digest="a" * 64, records=340)],
+        batches=[OrderedBatch(source="mpd", digest="a" * 64)],
         analysis=holders[0].public,
         key=key.public,
         hub=hub,

@@ -20,7 +20,7 @@ from linkage.research.disclosure import compare_releases
 from linkage.research.estimate import estimate
 from linkage.research.histories import capture_histories
 from linkage.research.release import earlier_releases, in_scope, referrals, release, scoped_persons
-from linkage.research.statement import FAMILIES, TOO_WEAK, places
+from linkage.research.statement import FAMILIES, TOO_WEAK, places, source_entries
 from linkage.research.tables import build_tables
 
 
@@ -97,6 +97,19 @@ def test_release_json_has_no_number_that_is_not_meant(small_release: Any) -> Non
     estimates += [m[name] for m in document["estimate"]["methods"] for name in ("n_hat", "lower", "upper")]
     assert all(number is None or number == document["persons"] or number % 10 == 0 for number in estimates)
     assert all(source["records_about"] % 20 == 0 for source in document["sources"])
+
+
+def test_records_are_counted_by_their_facts_without_decoys(maker: Any, small: Any) -> None:
+    decoys = pl.concat([small.facts["mpd"].head(1)] * 200).with_columns(
+        decoy=True, pseudonym=pl.Series([f"{number:032x}" for number in range(200)])
+    )
+    agreements = {name: maker.agreement(name) for name in maker.lists}
+    plain = source_entries(maker.policy(), agreements, small.manifests, small.facts, 20)
+    more = small.facts | {"mpd": pl.concat([small.facts["mpd"], decoys])}
+    assert source_entries(maker.policy(), agreements, small.manifests, more, 20) == plain
+    for entry in plain:
+        real = small.facts[entry.source].filter(~pl.col("decoy"))["pseudonym"].n_unique()
+        assert abs(entry.records_about - real) <= 10 and real > 40
 
 
 def test_nothing_of_the_hubs_numbers_of_links_and_records_gets_out(small_release: Any) -> None:

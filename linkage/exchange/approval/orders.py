@@ -48,11 +48,10 @@ _Time = Annotated[int, Field(gt=0, lt=2**53)]
 
 
 class OrderedBatch(Strict):
-    """A batch that is to be opened: whose, which file, how many records."""
+    """A batch that is to be opened: whose, which file."""
 
     source: Name
     digest: _Digest
-    records: Annotated[int, Field(ge=2, le=1 << 31)]
 
 
 class Order(Strict):
