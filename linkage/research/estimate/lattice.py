@@ -69,7 +69,7 @@ def superset_sums(values: Floats, t: int) -> Floats:
     """
     sums = values.copy()
     for j in range(t):
-        halves = sums.reshape(len(sums), -1, 2, 2**j)
+        halves = sums.reshape(len(sums), 2 ** (t - 1 - j), 2, 2**j)  # no -1: the stack may be empty
         halves[:, :, 0, :] += halves[:, :, 1, :]
     return sums
 
@@ -78,7 +78,7 @@ def subset_sums(values: Floats, t: int) -> Floats:
     """Sum over all cells inside a cell, for every cell: ``(B, 2**t)`` in, the same shape out."""
     sums = values.copy()
     for j in range(t):
-        halves = sums.reshape(len(sums), -1, 2, 2**j)
+        halves = sums.reshape(len(sums), 2 ** (t - 1 - j), 2, 2**j)  # no -1: the stack may be empty
         halves[:, :, 1, :] += halves[:, :, 0, :]
     return sums
 

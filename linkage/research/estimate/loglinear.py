@@ -58,6 +58,12 @@ class Fit:
     bic: float
     converged: bool
 
+    @property
+    def se_n_hat(self) -> float:
+        """Standard error of the number of people: of exp(b_0), and the Poisson spread of the unseen around it."""
+        unseen = self.n_hat - self.n
+        return float(np.sqrt(unseen + (unseen * self.se_intercept) ** 2))
+
     def wald(self, level: float = 0.95) -> tuple[float, float]:
         """Interval n + exp(b_0 +- z se): conditional on the model."""
         z = float(norm.ppf((1 + level) / 2))
@@ -167,6 +173,7 @@ class LogLinear:
                 "profile_maximum": profile.n_hat,
                 "wald_lower": wald[0],
                 "wald_upper": wald[1],
+                "se": fit.se_n_hat,
                 "deviance": fit.deviance,
                 "aic": fit.aic,
                 "bic": fit.bic,

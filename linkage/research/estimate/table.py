@@ -107,6 +107,16 @@ class HistoryTable:
             kept[(cell & low) | ((cell >> (position + 1)) << position)] += count
         return HistoryTable(self.lists[:position] + self.lists[position + 1 :], kept[1:])
 
+    def merged(self, first: int, second: int) -> HistoryTable:
+        """Make one list of two, in the place of the first: whoever is on either is on it. Nobody leaves the table."""
+        cells = np.arange(1, self.counts.size + 1)
+        either = cells | (((cells >> second) & 1) << first)
+        counts = np.zeros(self.counts.size, dtype=np.int64)
+        np.add.at(counts, either - 1, self.counts)
+        lists = list(self.lists)
+        lists[first] = f"{lists[first]}+{lists[second]}"
+        return HistoryTable(tuple(lists), counts).without(second)
+
     def given(self, position: int) -> HistoryTable:
         """Keep only the people on one list and take that list away.
 

@@ -85,6 +85,10 @@ def test_sums_over_the_lattice_are_those_of_the_plain_twin(t):
     np.testing.assert_allclose(subset_sums(values, t), values @ inside)
 
 
+def test_an_empty_stack_has_sums_too():
+    assert superset_sums(np.zeros((0, 8)), 3).shape == subset_sums(np.zeros((0, 8)), 3).shape == (0, 8)
+
+
 def test_information_is_that_of_the_design_matrix():
     t, terms = 4, all_terms(4, (0b0011, 0b1100))
     weights = np.random.default_rng(0).random((2, 15))
