@@ -23,24 +23,25 @@ from matplotlib.figure import Figure
 from linkage.research.bundle import Document, TableEntry
 from linkage.research.tables import TOTAL
 
-__all__ = ["METHODS", "Drawing", "draw_all"]
+__all__ = ["FILL", "GRID", "INK", "METHODS", "PALE", "WIDTH", "Drawing", "bars", "draw", "draw_all"]
 
-_INK, _FILL, _PALE, _GRID = "#1a1a1a", "#1f4e79", "#dfe7ef", "#d0d0d0"
+INK, FILL, PALE, GRID = "#1a1a1a", "#1f4e79", "#dfe7ef", "#d0d0d0"
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "linkage release",
     "svg.fonttype": "none",
     "font.family": ["DejaVu Sans", "sans-serif"],
     "font.size": 10,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "hatch.linewidth": 0.6,
+    "text.parse_math": False,  # a dollar sign in the name of a list is a dollar sign
 }
-_WIDTH, _HALF = 7.2, 3.9  # inches: the column of the report, and half of it
+WIDTH, _HALF = 7.2, 3.9  # inches: the column of the report, and half of it
 
 METHODS = {
     "chao": "Chao's lower bound",
@@ -85,7 +86,8 @@ def _said(count: int | None, unit: str = "") -> str:
     return "withheld" if count is None else f"{count:,}{unit}"
 
 
-def _draw(name: str, title: str, words: str, size: tuple[float, float], paint: Callable[[Axes], None]) -> Drawing:
+def draw(name: str, title: str, words: str, size: tuple[float, float], paint: Callable[[Axes], None]) -> Drawing:
+    """Draw on one pair of axes in the house style, and give the figure with its text alternative."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=size, layout="constrained")
         paint(figure.subplots())
@@ -114,7 +116,7 @@ def _escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;").replace("\\", "")
 
 
-def _bars(axes: Axes, labels: Sequence[str], counts: Sequence[int | None], *, across: bool) -> None:
+def bars(axes: Axes, labels: Sequence[str], counts: Sequence[int | None], *, across: bool) -> None:
     """Draw bars with their counts; a withheld one is a stub of fixed length."""
     longest = max([count for count in counts if count is not None], default=0) or 1
     stub = longest * 0.06
@@ -126,8 +128,8 @@ def _bars(axes: Axes, labels: Sequence[str], counts: Sequence[int | None], *, ac
             corner,
             width,
             height,
-            facecolor=_FILL if count is not None else "white",
-            edgecolor=_FILL if count is not None else _INK,
+            facecolor=FILL if count is not None else "white",
+            edgecolor=FILL if count is not None else INK,
             hatch=None if count is not None else "////",
         )
         axes.add_patch(bar)
@@ -159,8 +161,8 @@ def _lists(document: Document) -> Drawing:
     counts.append(document.persons)
     words = "; ".join(f"{label}: {_said(count)}" for label, count in zip(labels, counts, strict=True)) + "."
     title = "Persons on each list, and all together counted once"
-    return _draw(
-        "lists", title, words, (_WIDTH, 0.3 + 0.36 * len(labels)), lambda a: _bars(a, labels, counts, across=True)
+    return draw(
+        "lists", title, words, (WIDTH, 0.3 + 0.36 * len(labels)), lambda a: bars(a, labels, counts, across=True)
     )
 
 
@@ -188,21 +190,21 @@ def _overlaps(document: Document) -> Drawing:
 
     pairs = [(a, b) for i, a in enumerate(lists) for b in lists[i + 1 :]]
     words = "; ".join(f"on both {a} and {b}: {_said(cells[a, b])}" for a, b in pairs) + "."
-    return _draw(
+    return draw(
         "overlaps", "Persons on both of two lists", words or "One list.", (_HALF, 0.5 + 0.44 * len(lists)), paint
     )
 
 
 def _square(axes: Axes, x: int, y: int, count: int | None, strength: float, *, same: bool) -> None:
-    ground = tuple(1 - strength * (1 - part) for part in matplotlib.colors.to_rgb(_FILL))
+    ground = tuple(1 - strength * (1 - part) for part in matplotlib.colors.to_rgb(FILL))
     hatch = "////" if count is None else None
     face = "white" if same or count is None else ground
     axes.add_patch(
-        matplotlib.patches.Rectangle((x - 0.47, y - 0.45), 0.94, 0.9, facecolor=face, edgecolor=_GRID, hatch=hatch)
+        matplotlib.patches.Rectangle((x - 0.47, y - 0.45), 0.94, 0.9, facecolor=face, edgecolor=GRID, hatch=hatch)
     )
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5} if count is None else None
     text = "[c]" if count is None else f"{count:,}"
-    ink = "white" if strength > 0.72 else _INK
+    ink = "white" if strength > 0.72 else INK
     axes.text(x, y, text, ha="center", va="center", color=ink, bbox=box, style="italic" if same else "normal")
 
 
@@ -213,7 +215,7 @@ def _systems(document: Document) -> Drawing:
     numbers = list(counts.values())
     size = (_HALF, 0.5 + 0.44 * len(labels))
     title = "Persons by the number of systems that know them"
-    return _draw("systems", title, f"{words}.", size, lambda a: _bars(a, labels, numbers, across=True))
+    return draw("systems", title, f"{words}.", size, lambda a: bars(a, labels, numbers, across=True))
 
 
 def _years(document: Document) -> Drawing:
@@ -221,7 +223,7 @@ def _years(document: Document) -> Drawing:
     words = "; ".join(f"{year}: {_said(count)}" for year, count in counts.items()) + "."
     labels, numbers = list(counts), list(counts.values())
     title = "Persons by year; a person counts once in each year"
-    return _draw("years", title, words, (_WIDTH, 2.6), lambda a: _bars(a, labels, numbers, across=False))
+    return draw("years", title, words, (WIDTH, 2.6), lambda a: bars(a, labels, numbers, across=False))
 
 
 def _estimates(document: Document) -> Drawing:
@@ -235,16 +237,16 @@ def _estimates(document: Document) -> Drawing:
 
     def paint(axes: Axes) -> None:
         if verdict.low is not None and verdict.high is not None:
-            axes.axvspan(verdict.low, verdict.high, color=_PALE, lw=0, zorder=0)
+            axes.axvspan(verdict.low, verdict.high, color=PALE, lw=0, zorder=0)
             axes.text(verdict.low, -0.62, f" range: {verdict.low:,} to {verdict.high:,}", va="center")
         for at, (_, point, lower, upper) in enumerate(shown):
-            axes.plot([lower, upper], [at, at], color=_INK, lw=1.6, solid_capstyle="butt")
-            axes.plot([lower, upper], [at, at], "|", color=_INK, ms=9, mew=1.6)
-            axes.plot([point], [at], "D", color=_FILL, ms=7)
+            axes.plot([lower, upper], [at, at], color=INK, lw=1.6, solid_capstyle="butt")
+            axes.plot([lower, upper], [at, at], "|", color=INK, ms=9, mew=1.6)
+            axes.plot([point], [at], "D", color=FILL, ms=7)
             label = f"{point:,} ({lower:,} to {upper:,})"
             axes.annotate(label, (point, at), (0, 9), textcoords="offset points", ha="center", fontsize=9)
         if document.persons is not None:
-            axes.axvline(document.persons, color=_INK, lw=1, ls=(0, (4, 3)))
+            axes.axvline(document.persons, color=INK, lw=1, ls=(0, (4, 3)))
             words = f"counted: {document.persons:,}"
             axes.annotate(words, (document.persons, len(shown) - 0.4), (4, 0), textcoords="offset points", va="center")
         axes.set_yticks(
@@ -261,4 +263,4 @@ def _estimates(document: Document) -> Drawing:
     counted = f" Counted: {_said(document.persons)}."
     words = f"{whole}{counted} {'; '.join(parts)}{'.' if parts else ''}".strip()
     title = "Estimates by method, with 95% intervals"
-    return _draw("estimates", title, words, (_WIDTH, 1.0 + 0.56 * max(len(shown), 1)), paint)
+    return draw("estimates", title, words, (WIDTH, 1.0 + 0.56 * max(len(shown), 1)), paint)
