@@ -34,10 +34,10 @@ def check_extract(extract: str, source: str, settings: str | None) -> dict[str, 
 @task(**ONCE)
 @redacted
 def seal(extract: str, source: str, month: str, settings: str | None) -> dict[str, Any]:
-    """Seal the batch; return where it is and what its manifest says."""
+    """Seal the batch; return where it is and how much is in it."""
     site = open_steward(site_settings(settings), source)
     sent = submit_site(site, Path(extract), month=month, today=current_day())
-    counts = {"records": sent.manifest.records, "rows": sent.manifest.rows, "events": sent.events}
+    counts = {"records": sent.records, "rows": sent.rows, "events": sent.events}
     return {"batch": str(sent.path), "digest": sent.digest, **counts}
 
 

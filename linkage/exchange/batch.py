@@ -1,11 +1,12 @@
 """The batch: what one agency sends to the hub for one month, in one sealed file with two compartments.
 
 ``encodings`` is for the hub and ``facts`` for the analysis; neither recipient can open the other's. Both are Parquet,
-uncompressed and then padded, so that a size tells hardly more than the row counts that the manifest states anyway, and
-sorted by pseudonym, so that the order of rows tells nothing. Decoys, agreed test persons among them, are in both and
-count as records and events; only the facts say which they are. How many events there are stands before the facts, for
-the analysis alone: beside the number of records it would tell how many of those are decoys. Up to version 3 it stood in
-the manifest; version 1 of the format had no test persons.
+uncompressed and then padded, so that a size tells row counts only roughly, and sorted by pseudonym, so that the order
+of rows tells nothing. Decoys, agreed test persons among them, are in both and count as records and events; only the
+facts say which they are. How many records and rows there are stands before the encodings and is sealed with them: in
+the manifest it would tell whoever carries a source's batches of one person's coming. How many events there are stands
+before the facts, for the analysis alone: beside the number of records it would tell how many of those are decoys. Up to
+version 3 all three stood in the manifest; version 1 of the format had no test persons.
 
 Leakage
 -------
@@ -56,7 +57,8 @@ ENCODINGS, FACTS = "encodings", "facts"
 _MOST_ROWS = 1 << 31
 _COUNT_SIZE = 8
 _NEWEST = KINDS["batch"]
-_FIRST_WITH_TEST_PERSONS, _FIRST_WITH_HIDDEN_EVENTS = 2, 4
+_FIRST_WITH_TEST_PERSONS, _FIRST_WITH_HIDDEN_COUNTS = 2, 4
+_COUNTS = "records", "rows", "events"
 _Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 _Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,39}$")]
 _Count = Annotated[int, Field(ge=0, le=_MOST_ROWS)]
@@ -79,16 +81,15 @@ class BatchManifest(Strict):
         The reporting month, ``YYYY-MM``.
     spec_name, spec_digest, rules_version, fingerprint
         How the encodings were made; batches whose fingerprints differ cannot be linked.
-    records, rows
-        Distinct pseudonyms and rows (with the variants) of the encodings. Decoys included.
-    events
-        Rows of the facts in a batch of versions 1 to 3; None in a later one, where the analysis alone is told.
     mode, agreement_digest
         Under which agreement it is sent.
     deduplicated
         Whether the source has at most one record per person.
     tool_version
         Version of this package that sealed it.
+    records, rows, events
+        Distinct pseudonyms and rows (with the variants) of the encodings, rows of the facts, decoys included, in a
+        batch of versions 1 to 3; None in a later one, where they are sealed with what they count.
     """
 
     project: Name
@@ -101,21 +102,19 @@ class BatchManifest(Strict):
     spec_digest: _Digest
     rules_version: Annotated[int, Field(ge=1, lt=2**31)]
     fingerprint: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32,128}$")]
-    records: _Count
-    rows: _Count
-    events: _Count | None = None
     mode: Literal["full", "consent"]
     agreement_digest: _Digest
     deduplicated: bool
     tool_version: _Label
+    records: _Count | None = None
+    rows: _Count | None = None
+    events: _Count | None = None
 
     @model_serializer(mode="wrap")
     def _as_sealed(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Write a manifest as it stands in the file: without a field that its version does not have."""
         content: dict[str, Any] = handler(self)
-        if self.events is None:
-            del content["events"]
-        return content
+        return {name: value for name, value in content.items() if name not in _COUNTS or value is not None}
 
 
 def new_batch_id() -> str:
@@ -144,7 +143,7 @@ def seal_batch(
     path
         The file to write; it appears whole or not at all.
     manifest
-        Its counts must be those of the frames; the events are counted here.
+        Without counts: what is in the frames is counted here.
     encodings
         ``pseudonym`` String, ``variant`` UInt8 (0 .. k for each pseudonym), the filters (Binary, one width, no null)
         and for a filter possibly ``<filter>_mask`` (UInt16).
@@ -159,7 +158,8 @@ def seal_batch(
     NotPermittedError
         ``one-key-two-roles`` if hub and analysis have the same key: nobody may hold both encodings and facts.
     SealError
-        ``contents-mismatch`` if a frame is not what the manifest or the format says, ``too-few-records`` below two.
+        ``contents-mismatch`` if a frame is not what the format says or the manifest has a count, ``too-few-records``
+        below two.
     """
     if hub.key_id == analysis.key_id:
         raise NotPermittedError(
@@ -169,17 +169,19 @@ def seal_batch(
         )
     encodings = _arranged(encodings, list(_encodings_schema(encodings)), ["pseudonym", "variant"])
     facts = _arranged(facts, list(FACT_SCHEMA), list(FACT_SCHEMA))
-    _check_encodings(encodings, manifest)
+    records, rows = encodings["pseudonym"].n_unique(), encodings.height
+    _check_encodings(encodings, records, rows)
     _check_facts(facts, manifest, _NEWEST)
-    if manifest.events is not None or not facts["pseudonym"].is_in(encodings["pseudonym"].unique().implode()).all():
+    counted = any(getattr(manifest, name) is not None for name in _COUNTS)
+    if counted or not facts["pseudonym"].is_in(encodings["pseudonym"].unique().implode()).all():
         raise refuse("contents-mismatch")
     seal(
         path,
         "batch",
         manifest.model_dump(),
         [
-            Compartment(ENCODINGS, hub, to_parquet(encodings)),
-            Compartment(FACTS, analysis, facts.height.to_bytes(_COUNT_SIZE, "big") + to_parquet(facts)),
+            Compartment(ENCODINGS, hub, _count(records) + _count(rows) + to_parquet(encodings)),
+            Compartment(FACTS, analysis, _count(facts.height) + to_parquet(facts)),
         ],
         sender,
     )
@@ -208,12 +210,14 @@ def _manifest(envelope: dict[str, Any]) -> BatchManifest:
         manifest = BatchManifest.model_validate(envelope["header"])
     except ValidationError:
         raise refuse("malformed") from None
-    if ("events" in envelope["header"]) != (envelope["version"] < _FIRST_WITH_HIDDEN_EVENTS):
-        raise refuse("malformed")
+    told = envelope["version"] < _FIRST_WITH_HIDDEN_COUNTS
+    for name in _COUNTS:
+        if (name in envelope["header"]) != told or (getattr(manifest, name) is not None) != told:
+            raise refuse("malformed")
     entries = envelope["compartments"]
     if [entry["name"] for entry in entries] != [ENCODINGS, FACTS] or entries[0]["recipient"] == entries[1]["recipient"]:
         raise refuse("malformed")
-    if manifest.records < SMALLEST_BATCH:
+    if manifest.records is not None and manifest.records < SMALLEST_BATCH:
         raise refuse("too-few-records")
     return manifest
 
@@ -242,8 +246,10 @@ def verify_batch(path: Path, sender: PublicParty) -> BatchManifest:
     return _manifest(verify(path, sender, "batch"))
 
 
-def open_encodings(path: Path, hub: Opener, sender: PublicParty) -> pl.DataFrame:
-    """Verify a batch, open the hub's compartment and check it against the manifest.
+def open_encodings(path: Path, hub: Opener, sender: PublicParty, *, digest: str | None = None) -> pl.DataFrame:
+    """Verify a batch, open the hub's compartment and check it against its counts.
+
+    With ``digest`` the file must be that one, see :func:`~linkage.exchange.envelope.read_compartments`.
 
     Returns
     -------
@@ -258,10 +264,15 @@ def open_encodings(path: Path, hub: Opener, sender: PublicParty) -> pl.DataFrame
         ``two-roles`` if this process has opened facts or holds the linkage key.
     """
     take_up(Holding.ENCODINGS)
-    envelope, (content,) = read_compartments(path, (ENCODINGS,), hub, sender, "batch")
+    envelope, (content,) = read_compartments(path, (ENCODINGS,), hub, sender, "batch", digest=digest)
     manifest = _manifest(envelope)
-    frame = from_parquet(content, manifest.rows)
-    _check_encodings(frame, manifest)
+    if manifest.records is None or manifest.rows is None:
+        records, content = _counted(content)
+        rows, content = _counted(content)
+    else:
+        records, rows = manifest.records, manifest.rows
+    frame = from_parquet(content, rows)
+    _check_encodings(frame, records, rows)
     return frame
 
 
@@ -290,27 +301,32 @@ def open_facts(path: Path, analysis: Party, sender: PublicParty) -> pl.DataFrame
     return frame if "test_person" in frame.columns else frame.with_columns(test_person=pl.lit(None, pl.String))
 
 
+def _count(number: int) -> bytes:
+    """Write a number as it stands before a frame."""
+    return number.to_bytes(_COUNT_SIZE, "big")
+
+
 def _counted(content: bytes) -> tuple[int, bytes]:
-    """Take the number of events off the facts."""
-    events = int.from_bytes(content[:_COUNT_SIZE], "big")
-    if len(content) < _COUNT_SIZE or events > _MOST_ROWS:
+    """Take a number off the front of a content."""
+    number = int.from_bytes(content[:_COUNT_SIZE], "big")
+    if len(content) < _COUNT_SIZE or number > _MOST_ROWS:
         raise refuse("contents-mismatch")
-    return events, content[_COUNT_SIZE:]
+    return number, content[_COUNT_SIZE:]
 
 
-def _check_encodings(frame: pl.DataFrame, manifest: BatchManifest) -> None:
-    """Hold the encodings to the format and to the manifest's counts."""
+def _check_encodings(frame: pl.DataFrame, records: int, rows: int) -> None:
+    """Hold the encodings to the format and to their counts."""
     expected = _encodings_schema(frame)
     filters = [name for name, kind in expected.items() if kind == pl.Binary]
     fits = (
         bool(filters)
         and list(frame.schema.items()) == list(expected.items())
-        and frame.height == manifest.rows
+        and frame.height == rows
         and sum(frame.null_count().row(0)) == 0
     )
     if not fits:
         raise refuse("contents-mismatch")
-    if manifest.records < SMALLEST_BATCH:
+    if records < SMALLEST_BATCH:
         raise refuse("too-few-records")
     widths = pl.concat([frame[name].bin.size().unique() for name in filters]).unique()
     # Sorted by pseudonym and variant, with variants 0 .. k: each row is variant 0 of a new pseudonym, which is larger,
@@ -326,14 +342,14 @@ def _check_encodings(frame: pl.DataFrame, manifest: BatchManifest) -> None:
         and pseudonym.str.contains(HEX32).all()
         and bool(first[0])
         and follows[1:].all()
-        and int(first.sum()) == manifest.records
+        and int(first.sum()) == records
     )
     if not fits:
         raise refuse("contents-mismatch")
 
 
 def _check_facts(frame: pl.DataFrame, manifest: BatchManifest, version: int) -> None:
-    """Hold the facts to the vocabulary and to the manifest's counts."""
+    """Hold the facts to the vocabulary, and to the manifest's count where it has one."""
     planted = version >= _FIRST_WITH_TEST_PERSONS
     schema = {name: kind for name, kind in FACT_SCHEMA.items() if planted or name != "test_person"}
     if list(frame.schema.items()) != list(schema.items()):
@@ -344,7 +360,7 @@ def _check_facts(frame: pl.DataFrame, manifest: BatchManifest, version: int) -> 
         and bool(frame["pseudonym"].str.contains(HEX32).all())
         and frame["pseudonym"].is_sorted()
         and bool(frame["month"].str.contains(r"^\d{4}-(0[1-9]|1[0-2])$").all())
-        and frame["pseudonym"].n_unique() <= manifest.records
+        and (manifest.records is None or frame["pseudonym"].n_unique() <= manifest.records)
         and all(bool(frame[name].is_in(list(values)).all()) for name, values in FACT_VALUES.items())
         and (not planted or _test_persons_fit(frame))
     )

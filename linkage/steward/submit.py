@@ -57,6 +57,8 @@ class Submission:
     report: CheckReport
     visible_edges: dict[str, float]
     edges_allowed: float
+    records: int
+    rows: int
     events: int
     approval: tuple[int, int] | None
     test_persons: int = 0
@@ -72,6 +74,8 @@ class Submission:
             "visible_edges_allowed": self.edges_allowed,
             "test_persons": self.test_persons,
             "decoys": self.decoys,
+            "records": self.records,
+            "rows": self.rows,
             "events": self.events,
             "approval": self.approval,
             "report": dataclasses.asdict(self.report),
@@ -91,7 +95,7 @@ class Submission:
         ]
         approved = "" if self.approval is None else ", in a run that {} of {} holders approve".format(*self.approval)
         return [
-            f"{manifest.records} {'records' if self.decoys else 'persons'}, encoded as {manifest.rows} names by profile"
+            f"{self.records} {'records' if self.decoys else 'persons'}, encoded as {self.rows} names by profile"
             f" {manifest.spec_name};"
             f" only the hub can open them{approved}, and it has no key to turn them back into names.",
             *(planted if self.test_persons else []),
@@ -207,8 +211,6 @@ def submit(
         spec_digest=spec.digest,
         rules_version=RULES,
         fingerprint=fingerprint(spec, linkage_key),
-        records=own + decoyed,
-        rows=len(encodings),
         mode="consent" if agreement.mode == "consent" else "full",
         agreement_digest=digest(agreement),
         deduplicated=schema.deduplicated,
@@ -224,6 +226,8 @@ def submit(
         report,
         edges,
         spec.edges_allowed(own),
+        own + decoyed,
+        len(encodings),
         len(contacts),
         (opener.threshold, len(opener.holders)) if isinstance(opener, SharedOpening) else None,
         planted["local_id"].n_unique(),

@@ -78,7 +78,7 @@ def seal(folder: str) -> dict[str, Any]:
     print_of = fingerprint(spec, key)
     cpu, started = time.process_time(), time.perf_counter()
     encodings = encode_persons(identifiers, spec, key, sender)
-    manifest = _manifest(spec, key, print_of, encodings, contacts)
+    manifest = _manifest(spec, key, print_of)
     seal_batch(where / "bench.batch", manifest, encodings, contacts, sender, hub.public, analysis.public)
     cpu_seconds, seconds = time.process_time() - cpu, time.perf_counter() - started
     for made in (
@@ -92,9 +92,7 @@ def seal(folder: str) -> dict[str, Any]:
     return {**found, "rate": names / cpu_seconds}
 
 
-def _manifest(
-    spec: LinkageSpec, key: LinkageKey, print_of: str, encodings: pl.DataFrame, contacts: pl.DataFrame
-) -> BatchManifest:
+def _manifest(spec: LinkageSpec, key: LinkageKey, print_of: str) -> BatchManifest:
     return BatchManifest(
         project=key.project,
         epoch=key.epoch,
@@ -106,8 +104,6 @@ def _manifest(
         spec_digest=spec.digest,
         rules_version=spec.rules,
         fingerprint=print_of,
-        records=encodings["pseudonym"].n_unique(),
-        rows=len(encodings),
         mode="full",
         agreement_digest="0" * 64,
         deduplicated=True,

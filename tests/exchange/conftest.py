@@ -76,8 +76,6 @@ def _manifest(**changes: Any) -> BatchManifest:
         "spec_digest": "1" * 64,
         "rules_version": 1,
         "fingerprint": "2" * 64,
-        "records": 5,
-        "rows": 6,
         "mode": "full",
         "agreement_digest": "3" * 64,
         "deduplicated": True,

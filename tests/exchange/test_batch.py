@@ -35,9 +35,9 @@ def parquet(frame: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def counted(frame: pl.DataFrame) -> bytes:
-    """Facts as they are sent: their number, then Parquet."""
-    return frame.height.to_bytes(8, "big") + parquet(frame)
+def counted(frame: pl.DataFrame, *counts: int) -> bytes:
+    """A frame as it is sent: its counts, of which facts have one, then Parquet."""
+    return b"".join(count.to_bytes(8, "big") for count in counts or (frame.height,)) + parquet(frame)
 
 
 def reason_of(call: Callable[[], object]) -> str:
@@ -114,34 +114,46 @@ def test_one_key_cannot_hold_encodings_and_facts(cast: Any, make: SimpleNamespac
 
 
 def test_a_batch_of_one_is_refused(cast: Any, make: SimpleNamespace, tmp_path: Path) -> None:
-    manifest = make.manifest(records=1, rows=2)
+    manifest = make.manifest()
     frames = make.encodings(1), make.facts(1)
     parties = cast.mpd, cast.hub.public, cast.analysis.public
     assert reason_of(lambda: seal_batch(tmp_path / "a", manifest, *frames, *parties)) == "too-few-records"
     assert list(tmp_path.iterdir()) == []
-    forge(tmp_path / "b", manifest.model_dump(), *frames, cast)
-    assert reason_of(lambda: read_manifest(tmp_path / "b")) == "too-few-records"
+    columns = ["pseudonym", "variant", "names", "names_mask", "places"]
+    frames = frames[0].select(columns).sort("pseudonym", "variant"), frames[1]
+    forge(tmp_path / "b", manifest.model_dump(), *frames, cast, records=1, rows=2)
     assert reason_of(lambda: open_encodings(tmp_path / "b", cast.hub, cast.mpd.public)) == "too-few-records"
-    assert reason_of(lambda: open_facts(tmp_path / "b", cast.analysis, cast.mpd.public)) == "too-few-records"
+    forge(tmp_path / "c", manifest.model_dump(), *frames, cast, records=2, rows=2)
+    assert reason_of(lambda: open_encodings(tmp_path / "c", cast.hub, cast.mpd.public)) == "contents-mismatch"
 
 
 def test_an_empty_batch_is_refused(cast: Any, make: SimpleNamespace, tmp_path: Path) -> None:
     frames = make.encodings().clear(), make.facts().clear()
     parties = cast.mpd, cast.hub.public, cast.analysis.public
-    for counts in ({"records": 0, "rows": 0}, {"records": 2, "rows": 0}):
-        manifest = make.manifest(**counts)
+    assert reason_of(lambda: seal_batch(tmp_path / "a", make.manifest(), *frames, *parties)) == "too-few-records"
+    for records in (0, 2):
+        forge(tmp_path / "b", make.manifest().model_dump(), *frames, cast, records=records, rows=0)
         with pytest.raises(SealError):
-            seal_batch(tmp_path / "a", manifest, *frames, *parties)
+            open_encodings(tmp_path / "b", cast.hub, cast.mpd.public)
 
 
-def forge(path: Path, header: dict[str, Any], encodings: pl.DataFrame, facts: pl.DataFrame, cast: Any) -> None:
+def forge(
+    path: Path,
+    header: dict[str, Any],
+    encodings: pl.DataFrame,
+    facts: pl.DataFrame,
+    cast: Any,
+    *,
+    records: int = 5,
+    rows: int = 6,
+) -> None:
     """Seal whatever it is, as a sender with other software could."""
     envelope.seal(
         path,
         "batch",
         header,
         [
-            Compartment("encodings", cast.hub.public, parquet(encodings)),
+            Compartment("encodings", cast.hub.public, counted(encodings, records, rows)),
             Compartment("facts", cast.analysis.public, counted(facts)),
         ],
         cast.mpd,
@@ -190,12 +202,12 @@ def test_encodings_that_break_the_format(cast: Any, make: SimpleNamespace, tmp_p
 
 
 def test_a_pseudonym_without_main_names_is_refused(cast: Any, make: SimpleNamespace, tmp_path: Path) -> None:
-    """Even where the manifest counts only those that have them."""
+    """Even where only those that have them are counted."""
     arranged = make.encodings().select("pseudonym", "variant", "names", "names_mask", "places")
     ordered = arranged.filter(variant=0).sort("pseudonym")
     bad = set_at(ordered, "variant", 0, 1)
     for frame, records, opens in ((ordered, 5, True), (bad, 5, False), (bad, 4, False)):
-        forge(tmp_path / "a", make.manifest(rows=5, records=records).model_dump(), frame, make.facts(), cast)
+        forge(tmp_path / "a", make.manifest().model_dump(), frame, make.facts(), cast, records=records, rows=5)
         if opens:
             assert_frame_equal(open_encodings(tmp_path / "a", cast.hub, cast.mpd.public), frame)
         else:
@@ -280,22 +292,31 @@ def test_facts_of_strangers_are_not_sealed(cast: Any, make: SimpleNamespace, tmp
 
 
 @pytest.mark.parametrize("count", ["records", "rows", "events"])
-def test_counts_must_be_those_of_the_frames(cast: Any, make: SimpleNamespace, tmp_path: Path, count: str) -> None:
-    manifest = make.manifest(**{count: 4})
+def test_a_manifest_that_tells_a_count_is_none_of_today(
+    cast: Any, make: SimpleNamespace, tmp_path: Path, count: str
+) -> None:
+    """Whoever carries a source's batches would see in it that one person has come."""
+    assert count not in make.manifest().model_dump()
+    manifest = make.manifest(**{count: {"records": 5, "rows": 6, "events": 6}[count]})
     parties = cast.mpd, cast.hub.public, cast.analysis.public
     call = lambda: seal_batch(tmp_path / "a", manifest, make.encodings(), make.facts(), *parties)  # noqa: E731
     assert reason_of(call) == "contents-mismatch"
+    for header in (manifest.model_dump(), make.manifest().model_dump() | {count: None}):
+        forge(tmp_path / "a", header, make.encodings(), make.facts(), cast)
+        assert reason_of(lambda: read_manifest(tmp_path / "a")) == "malformed"
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" + b"\0" * 100 + b"PAR1", b"not parquet" * 100])
 def test_what_is_no_parquet_is_refused(cast: Any, make: SimpleNamespace, tmp_path: Path, content: bytes) -> None:
-    compartments = [
-        Compartment("encodings", cast.hub.public, content),
-        Compartment("facts", cast.analysis.public, content),
-    ]
-    envelope.seal(tmp_path / "a", "batch", make.manifest().model_dump(), compartments, cast.mpd)
-    for call, recipient in ((open_encodings, cast.hub), (open_facts, cast.analysis)):
-        assert reason_of(lambda c=call, r=recipient: c(tmp_path / "a", r, cast.mpd.public)) == "contents-mismatch"
+    five, six = (5).to_bytes(8, "big"), (6).to_bytes(8, "big")
+    for before_encodings, before_facts in ((b"", b""), (five, b""), (five + six, six)):
+        compartments = [
+            Compartment("encodings", cast.hub.public, before_encodings + content),
+            Compartment("facts", cast.analysis.public, before_facts + content),
+        ]
+        envelope.seal(tmp_path / "a", "batch", make.manifest().model_dump(), compartments, cast.mpd)
+        for call, recipient in ((open_encodings, cast.hub), (open_facts, cast.analysis)):
+            assert reason_of(lambda c=call, r=recipient: c(tmp_path / "a", r, cast.mpd.public)) == "contents-mismatch"
 
 
 @pytest.mark.parametrize("count", [0, 5, 7, (1 << 31) + 1, (1 << 64) - 1, None])
@@ -314,23 +335,43 @@ def test_the_number_of_events_stands_before_the_facts_and_is_checked(
     assert reason_of(lambda: open_facts(wrong, cast.analysis, cast.mpd.public)) == "contents-mismatch"
 
 
-def test_a_manifest_that_tells_the_number_of_events_is_none_of_today(
-    cast: Any, make: SimpleNamespace, tmp_path: Path
+@pytest.mark.parametrize("changes", [{"records": 4}, {"records": 6}, {"rows": 5}, {"rows": 7}, {"rows": (1 << 31) + 1}])
+def test_records_and_rows_stand_before_the_encodings_and_are_checked(
+    cast: Any, make: SimpleNamespace, tmp_path: Path, changes: dict[str, int]
 ) -> None:
-    assert "events" not in make.manifest().model_dump()
-    forge(tmp_path / "a", make.manifest(events=6).model_dump(), make.encodings(), make.facts(), cast)
-    assert reason_of(lambda: read_manifest(tmp_path / "a")) == "malformed"
+    ordered = make.encodings().select("pseudonym", "variant", "names", "names_mask", "places")
+    frames = ordered.sort("pseudonym", "variant"), make.facts().sort("pseudonym")
+    forge(tmp_path / "a", make.manifest().model_dump(), *frames, cast)
+    assert_frame_equal(open_encodings(tmp_path / "a", cast.hub, cast.mpd.public), frames[0])
+    forge(tmp_path / "a", make.manifest().model_dump(), *frames, cast, **changes)
+    assert reason_of(lambda: open_encodings(tmp_path / "a", cast.hub, cast.mpd.public)) == "contents-mismatch"
+    assert open_facts(tmp_path / "a", cast.analysis, cast.mpd.public).height == 6
+
+
+def test_one_person_more_is_not_seen_by_who_carries_the_batch(cast: Any, make: SimpleNamespace, tmp_path: Path) -> None:
+    """Two months, one person more: of what can be seen without a key, random bytes and digests alone differ."""
+    seen = []
+    for number in (40, 41):
+        to = cast.mpd, cast.hub.public, cast.analysis.public
+        seal_batch(tmp_path / "a", make.manifest(), make.encodings(number), make.facts(number), *to)
+        assert open_encodings(tmp_path / "a", cast.hub, cast.mpd.public)["pseudonym"].n_unique() == number
+        content = envelope.inspect(tmp_path / "a")
+        parts = [
+            {name: entry[name] for name in entry if name not in ("key", "sha256")} for entry in content["compartments"]
+        ]
+        seen.append({**content, "compartments": parts, "id": None})
+    assert seen[0] == seen[1]
 
 
 def test_sizes_tell_neither_the_events_nor_a_few_records(cast: Any, make: SimpleNamespace, tmp_path: Path) -> None:
-    """Batches that differ in events, and by a few records, are of one size but for the digits of their counts."""
+    """Batches that differ in events, and by a few records, are of one size."""
     sizes, facts = set(), set()
     for number in range(40, 44):
         path, frame = tmp_path / str(number), make.facts(number)
         contacts = pl.concat([frame, *[frame[:2]] * (number % 2)])
         seal_batch(
             path,
-            make.manifest(records=number, rows=number + 1),
+            make.manifest(),
             make.encodings(number),
             contacts,
             cast.mpd,

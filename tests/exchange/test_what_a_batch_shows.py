@@ -34,14 +34,12 @@ def opened(path: Path, cast: Any, make: SimpleNamespace, encodings: pl.DataFrame
 
 def test_a_permuted_extract_gives_the_same_bytes(cast: Any, make: SimpleNamespace, tmp_path: Path) -> None:
     frames = make.encodings(40), make.facts(40)
-    manifest = make.manifest(records=40, rows=41)
-    some = SimpleNamespace(manifest=lambda: manifest)
-    plain = opened(tmp_path / "a", cast, some, *frames)
+    plain = opened(tmp_path / "a", cast, make, *frames)
     for seed in range(6):
         turned = [frame.sample(fraction=1, shuffle=True, seed=seed) for frame in frames]
         assert not turned[0].equals(frames[0]) and not turned[1].equals(frames[1])
-        assert opened(tmp_path / "b", cast, some, *turned) == plain
-    assert opened(tmp_path / "b", cast, some, frames[0], frames[1].select(frames[1].columns[::-1])) == plain
+        assert opened(tmp_path / "b", cast, make, *turned) == plain
+    assert opened(tmp_path / "b", cast, make, frames[0], frames[1].select(frames[1].columns[::-1])) == plain
 
 
 def parquet_footer(content: bytes) -> bytes:

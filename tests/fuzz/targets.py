@@ -125,9 +125,9 @@ def batch_manifest() -> BatchManifest:
 def encodings() -> bytes:
     frame = pl.DataFrame(vectors("batch-v4.json")["encodings"])
     filters = [pl.col(name).str.decode("hex") for name in ("names", "places")]
-    return to_parquet(
-        frame.with_columns(pl.col("variant").cast(pl.UInt8), pl.col("names_mask").cast(pl.UInt16), *filters)
-    )
+    frame = frame.with_columns(pl.col("variant").cast(pl.UInt8), pl.col("names_mask").cast(pl.UInt16), *filters)
+    counts = frame["pseudonym"].n_unique(), frame.height
+    return b"".join(count.to_bytes(8, "big") for count in counts) + to_parquet(frame)
 
 
 @cache
@@ -154,8 +154,9 @@ def map_manifest() -> map_module.PersonMapManifest:
 
 
 def read_encodings(content: bytes) -> None:
-    frame = from_parquet(content, batch_manifest().rows)
-    batch_module._check_encodings(frame, batch_manifest())
+    records, content = batch_module._counted(content)
+    rows, content = batch_module._counted(content)
+    batch_module._check_encodings(from_parquet(content, rows), records, rows)
 
 
 def read_facts(content: bytes) -> None:

@@ -79,8 +79,6 @@ class Hub:
             spec_digest=SPEC.digest,
             rules_version=SPEC.rules,
             fingerprint="f" * 64,
-            records=40,
-            rows=40,
             mode="full",
             agreement_digest=digest(self.agreements[source]),
             deduplicated=True,

@@ -188,7 +188,7 @@ def taken_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
         manifest = BatchManifest(
             project="milwaukee", epoch="2026-1", source=source, batch_id=new_batch_id(),
             serial=1_795_000_000_000_000 + serial, month="2026-11", spec_name="default", spec_digest=SPEC.digest,
-            rules_version=SPEC.rules, fingerprint="f" * 64, records=40, rows=40, mode=agreement.mode,
+            rules_version=SPEC.rules, fingerprint="f" * 64, mode=agreement.mode,
             agreement_digest=digest(agreement), deduplicated=True, tool_version="0.1.0",
         )  # fmt: skip
         to = parties["hub"].public, parties["analysis"].public

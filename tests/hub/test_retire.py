@@ -50,8 +50,6 @@ class Hub:
             spec_digest=SPEC.digest,
             rules_version=SPEC.rules,
             fingerprint="f" * 64,
-            records=4,
-            rows=encodings.height,
             mode="full",
             agreement_digest="0" * 64,
             deduplicated=True,
