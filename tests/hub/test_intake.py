@@ -191,6 +191,7 @@ def test_good_batches_are_accepted_and_receipted(hub: Hub) -> None:
         receipt = read_receipt(hub.state.receipts / f"{found}.accepted.receipt", hub.parties["hub"].public)
         assert (receipt.source, receipt.status, receipt.records) == (source, "accepted", None)
         assert receipt.anchor is not None
+        assert not any("records" in entry.extra for entry in ledger.entries(hub.state.ledger))
         assert ledger.verify(hub.state.ledger, [receipt.anchor], [found]).entries >= receipt.anchor.entries
 
 
