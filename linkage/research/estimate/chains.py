@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
-from linkage.research.estimate.lattice import Floats, pairs
+from linkage.research.estimate.lattice import Floats
 from linkage.research.estimate.table import HistoryTable
 
 __all__ = ["RHAT_LIMIT", "effective_size", "split_rhat", "table_seed", "unfit"]
@@ -25,14 +25,13 @@ _LARGEST = 10**10  # people; more than live on earth, and beyond it differences 
 def unfit(table: HistoryTable, most_lists: int) -> str | None:
     """Give the reason for which a table cannot be estimated from, or ``None``.
 
-    Fewer than three lists that share people with another list, more lists than the method takes, or counts too large.
+    Fewer than three lists with people on them, nobody on two lists, more lists than the method takes, or counts too
+    large. With these priors every other table has an answer; whether it says much is for the reader of several methods.
     """
-    shared = 0
-    for pair in pairs(table.t):
-        if table.together(*(j for j in range(table.t) if pair >> j & 1)):
-            shared |= pair
-    if shared.bit_count() < _LEAST_LISTS:
+    if (table.totals > 0).sum() < _LEAST_LISTS:
         return "too-few-lists"
+    if table.overlap == 0:
+        return "too-little-overlap"
     if table.t > most_lists:
         return "too-many-lists"
     return "beyond-precision" if table.observed > _LARGEST else None
@@ -59,8 +58,9 @@ def _rhat(chains: Floats) -> float:
     length = chains.shape[1]
     within = chains.var(axis=1, ddof=1).mean()
     between = chains.mean(axis=1).var(ddof=1)
-    if within == 0:
-        return 1.0 if between == 0 else float("inf")
+    # Ranks of chains that never move differ by rounding at most.
+    if within <= np.finfo(float).eps ** 2 * max(between, 1):
+        return 1.0 if between <= np.finfo(float).eps else float("inf")
     return float(np.sqrt((length - 1) / length + between / within))
 
 

@@ -53,7 +53,7 @@ REASONS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "add a source, widen the period, or pool strata",
         ),
         "grid-edge": (
-            "large numbers stay plausible up to ten thousand times the people seen, so there is no upper end to give",
+            "large numbers stay plausible up to the largest that was looked at, so there is no upper end to give",
             "add a source, widen the period, or pool strata",
         ),
         "chains-not-agreed": (

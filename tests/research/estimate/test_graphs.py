@@ -187,7 +187,7 @@ def test_tables_it_does_not_take() -> None:
     nobody = HistoryTable(("a", "b", "c"), np.zeros(7, dtype=int))
     huge = HistoryTable(("a", "b", "c"), np.full(7, 10**10))
     statuses = [DecomposableGraphs().fit(table).status for table in (two, twelve, apart, nobody, huge)]
-    assert statuses == ["too-few-lists", "too-many-lists", "too-few-lists", "too-few-lists", "beyond-precision"]
+    assert statuses == ["too-few-lists", "too-many-lists", "too-little-overlap", "too-few-lists", "beyond-precision"]
 
 
 def test_counts_above_two_to_the_31() -> None:
