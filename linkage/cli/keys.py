@@ -16,6 +16,7 @@ from linkage.cli.keys_ceremony import ceremony, confirm, join, revoke, rotate
 from linkage.cli.keys_opening import opening
 from linkage.cli.keys_protect import protect
 from linkage.exchange.approval.shared import load_opening
+from linkage.exchange.custody.files import leftovers
 from linkage.exchange.keyfile import KIND_LINKAGE, KIND_OPENING, KIND_PARTY, KIND_PUBLIC, read_key_file, read_protected
 from linkage.exchange.keys import (
     create_linkage_key,
@@ -117,6 +118,9 @@ def show(file: Path, *, json: bool = False) -> None:
         Write JSON to stdout instead of a table.
     """
     facts = _facts(file)
+    if leftovers(file):
+        say("a command that was cut off has left the whole old key beside this file, under a hidden name:")
+        say("  run linkage keys protect again, or linkage keys destroy: both overwrite it")
     if json:
         print(json_module.dumps(facts, indent=2))  # noqa: T201 - stdout is for data
         return
@@ -139,8 +143,7 @@ def _facts(file: Path) -> dict[str, str]:
         return {"kind": kind, "project": key.project, "epoch": key.epoch, "check_value": key.check_value}
     if kind == KIND_OPENING:
         opened = load_opening(file)
-        names = ", ".join(holder.name for holder in opened.holders)
-        approval = f"{opened.threshold} of {names}"
+        approval = f"{opened.threshold} of {', '.join(f'{holder.name} ({holder.key_id})' for holder in opened.holders)}"
         facts = {"kind": kind, "project": opened.project, "epoch": opened.epoch, "key_id": opened.key_id}
         return {**facts, "approved_by": approval}
     public = load_party(file).public if kind == KIND_PARTY else load_public(file)

@@ -23,7 +23,7 @@ from typing import Any
 
 from linkage.errors import KeyFileError
 from linkage.exchange.canonical import CanonicalError, dump, load
-from linkage.exchange.custody.files import read_file, replace_private
+from linkage.exchange.custody.files import leftovers, overwrite_leftovers, read_file, replace_private
 from linkage.exchange.custody.protected import VISIBLE, Keeper, Protected, is_protected, parse_protected, protect
 from linkage.exchange.roles import Holding, take_up
 from linkage.exchange.suites import NEWEST, SUITES
@@ -139,7 +139,8 @@ def read_protected(path: Path, kinds: Iterable[str]) -> Protected | None:
 def protect_key_file(path: Path, keeper: Keeper) -> Protected:
     """Put a protected key file in the place of a plain private one, whose content is overwritten.
 
-    What the keeper has must open the new content before the old one is touched.
+    What the keeper has must open the new content before the old one is touched. Old content that a command which was
+    cut off has left beside the file is overwritten, too.
 
     Raises
     ------
@@ -150,9 +151,12 @@ def protect_key_file(path: Path, keeper: Keeper) -> Protected:
     path = Path(path)
     version, content, protected = _read(path, _SECRET_KINDS, archived=True)
     if protected is not None:
-        raise KeyFileError(
-            f"{path}: is protected already", reason="protected", hint="linkage keys show tells by what it is"
-        )
+        hint = "linkage keys show tells by what it is"
+        if leftovers(path):
+            protected.open(path)  # what is left is the only copy where this one does not open
+            overwrite_leftovers(path)
+            hint += "; the plain key that a command which was cut off had left beside it is overwritten now"
+        raise KeyFileError(f"{path}: is protected already", reason="protected", hint=hint)
     data, protected = protect(version, content, keeper)
     try:
         if protected.open(path) != content:

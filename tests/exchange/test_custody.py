@@ -179,6 +179,56 @@ def test_a_key_stays_in_custody_once_its_file_is_in_place(
     assert load_party(keys / "mpd.key").name == "mpd"
 
 
+class Cut(BaseException):
+    """Stands for the end of the process: nothing that would tidy up catches it."""
+
+
+def cut_off(*_: object) -> None:
+    raise Cut
+
+
+def test_what_a_run_that_was_cut_off_left_is_overwritten(
+    keystore: Kept, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the renaming and the overwriting: the whole plain key has a hidden name beside the new file."""
+    path = keys / "mpd.key"
+    secret = secrets_of(path)
+    with monkeypatch.context() as patch:
+        patch.setattr("linkage.exchange.custody.files.overwrite", cut_off)
+        with pytest.raises(Cut):
+            protect_key_file(path, KeystoreKeeper())
+    (left,) = keys.glob(".mpd.key.*.old")
+    assert secret[0] in left.read_bytes()
+    entries = dict(keystore.entries)
+    keystore.entries.clear()  # then it is the only copy
+    assert reason_of(lambda: protect_key_file(path, KeystoreKeeper())) == "not-kept"
+    assert secret[0] in left.read_bytes()
+    keystore.entries.update(entries)
+    with left.open("rb") as held:
+        assert reason_of(lambda: protect_key_file(path, KeystoreKeeper())) == "protected"
+        assert secret[0] not in held.read()
+    assert not left.exists() and load_party(path).name == "mpd"
+
+
+def test_a_second_name_that_a_run_left_does_not_bar_the_next(keystore: Kept, keys: Path) -> None:
+    """Killed between the second name and the renaming: both are of the plain file."""
+    os.link(keys / "mpd.key", keys / ".mpd.key.0123456789ab.old")
+    (keys / ".mpd.key.other.old").write_text("not of this command")
+    protect_key_file(keys / "mpd.key", KeystoreKeeper())
+    assert load_party(keys / "mpd.key").name == "mpd"
+    names = sorted(path.name for path in keys.iterdir())
+    assert names == [".mpd.key.other.old", "linkage.key", "mpd.key", "mpd.pub"]
+
+
+def test_show_warns_of_what_a_run_left(keys: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys", "show", str(keys / "mpd.key")]) == 0
+    assert "cut off" not in capsys.readouterr().err
+    (keys / ".mpd.key.0123456789ab.old").write_text("whole key")
+    assert main(["keys", "show", str(keys / "mpd.key"), "--json"]) == 0
+    said = capsys.readouterr()
+    assert "cut off" in said.err and "keys protect" in said.err and json.loads(said.out)["name"] == "mpd"
+
+
 def test_what_is_protected_or_public_is_not_protected(keystore: Kept, keys: Path) -> None:
     protect_key_file(keys / "mpd.key", KeystoreKeeper())
     assert reason_of(lambda: protect_key_file(keys / "mpd.key", KeystoreKeeper())) == "protected"

@@ -69,6 +69,13 @@ def test_the_certificate_names_the_key_and_is_on_the_ledger(tmp_path: Path, cast
     assert not (tmp_path / "linkage.key").exists()
 
 
+def test_what_a_command_that_was_cut_off_left_goes_too(tmp_path: Path, cast: Any) -> None:
+    (tmp_path / ".linkage.key.0123456789ab.old").write_text("the whole key")
+    (tmp_path / ".other.key.0123456789ab.old").write_text("another file's")
+    destroyed(tmp_path, cast)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.key.0123456789ab.old", "keys"]
+
+
 def test_another_key_is_not_destroyed(tmp_path: Path, cast: Any) -> None:
     path = tmp_path / "linkage.key"
     create_linkage_key(path, "milwaukee", "2026-1")

@@ -18,6 +18,7 @@ from pydantic import Field, StringConstraints, ValidationError
 from linkage.errors import KeyFileError
 from linkage.exchange import ledger
 from linkage.exchange.ceremony.documents import LEDGER
+from linkage.exchange.custody.files import overwrite_leftovers
 from linkage.exchange.custody.keystore import KeystoreKeeper
 from linkage.exchange.custody.overwriting import METHOD, overwrite
 from linkage.exchange.documents import read_document, write_document
@@ -85,6 +86,8 @@ def key_identity(path: Path) -> tuple[str, str, str]:
 def destroy_key(path: Path, *, expected: str, reason: Reason, party: Party, keys: Path) -> Path:
     """Overwrite and remove a private key file, and its entry in the keystore if it has one; sign that it was done.
 
+    Old content that a command which was cut off has left beside the file goes with it.
+
     Parameters
     ----------
     path
@@ -119,6 +122,7 @@ def destroy_key(path: Path, *, expected: str, reason: Reason, party: Party, keys
     content = _certificate(kind=kind, of=of, identity=identity, reason=reason, party=party)
     protected = read_protected(path, (kind,))
     keystore = KeystoreKeeper() if protected is not None and protected.keeper["by"] == "keystore" else None
+    overwrite_leftovers(path)
     overwrite(path)
     if protected is not None and keystore is not None:
         keystore.forget(protected.keeper)

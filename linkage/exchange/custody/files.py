@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import stat
 from dataclasses import dataclass
@@ -22,7 +23,9 @@ from linkage.errors import NO_SUCH_FILE, KeyFileError
 from linkage.exchange.custody.overwriting import overwrite
 from linkage.exchange.files import atomic_write
 
-__all__ = ["Found", "others_can_write", "read_file", "replace_private"]
+__all__ = ["Found", "leftovers", "others_can_write", "overwrite_leftovers", "read_file", "replace_private"]
+
+_OLD = re.compile(r"\.[0-9a-f]{12}\.old")
 
 
 @dataclass(frozen=True)
@@ -139,11 +142,12 @@ def replace_private(path: Path, data: bytes) -> None:
     KeyFileError
         ``linked`` if the file has another name already, ``unwritable`` if the folder forbids it.
     """
+    _drop_second_names(path)
     if path.stat().st_nlink > 1:
         raise KeyFileError(
             f"{path}: has another name, under which its content would be overwritten too",
             reason="linked",
-            hint="remove the other names of the file first; one that ends in .old is of a command that was cut off",
+            hint="remove the other names of the file first",
         )
     old = path.with_name(f".{path.name}.{secrets.token_hex(6)}.old")
     try:
@@ -161,3 +165,43 @@ def replace_private(path: Path, data: bytes) -> None:
             hint="see whether this account may write to the folder, and whether its file system knows hard links",
         ) from None
     overwrite(old)
+    overwrite_leftovers(path)
+
+
+def leftovers(path: Path) -> list[Path]:
+    """Return what commands that were cut off while they replaced this file have left of it: its old content, readable.
+
+    It does not matter whether the file itself is still there.
+    """
+    path, start = Path(path), f".{Path(path).name}"
+    if not path.parent.is_dir():
+        return []
+    return sorted(
+        other
+        for other in path.parent.iterdir()
+        if other.name.startswith(start) and _OLD.fullmatch(other.name[len(start) :])
+    )
+
+
+def overwrite_leftovers(path: Path) -> int:
+    """Overwrite and remove all :func:`leftovers` of a file, and return how many they were.
+
+    Whoever calls it knows that what is in the file's place can be opened, or is to go too.
+
+    Raises
+    ------
+    KeyFileError
+        As :func:`linkage.exchange.custody.overwriting.overwrite`.
+    """
+    _drop_second_names(path)
+    found = leftovers(path)
+    for old in found:
+        overwrite(old)
+    return len(found)
+
+
+def _drop_second_names(path: Path) -> None:
+    """Take away names that :func:`replace_private` gave the file itself before it was cut off: no content goes."""
+    for old in leftovers(path):
+        if path.exists() and old.samefile(path):
+            old.unlink()
