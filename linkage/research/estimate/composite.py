@@ -1,4 +1,4 @@
-"""Log-linear estimation where the linkage has parted records from their persons (composite link, Thompson & Baker 1981).
+"""Log-linear estimation where linkage has parted records from their persons: composite link (Thompson & Baker 1981).
 
 Every record is orphaned, that is parted from its person, with its list's probability e_j, and E n* = T exp(A b), where
 T[o, x] counts the clusters on lists o that a person on lists x becomes. Then N = sum exp(A b) + exp(b_0) and not

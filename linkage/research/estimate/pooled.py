@@ -28,7 +28,7 @@ from linkage.research.estimate.lattice import Floats
 from linkage.research.estimate.result import Result, refused
 from linkage.research.estimate.table import COUNT, HistoryTable
 
-__all__ = ["FEWEST", "PooledResult", "Rubin", "aligned", "draw_tables", "over_draws", "rubin"]
+__all__ = ["FEWEST", "PooledResult", "Rubin", "draw_tables", "over_draws", "rubin"]
 
 FEWEST = 20
 """Partition draws to ask for."""
@@ -96,7 +96,7 @@ class PooledResult:
         The pooled estimate; its ``draws`` hold the tables' draws with equal weight.
     by_draw
         Shape ``(R, D)``: draws of each table; rows of NaN where the estimator declined. Sums and differences of
-        estimates from the same partitions are taken row by row (:func:`aligned`).
+        estimates from the same partitions are taken row by row (:mod:`linkage.research.estimate.arithmetic`).
     points, observed
         Shape ``(R,)``: the estimate on each table (NaN where there is none), and the people seen there.
     reasons
@@ -109,7 +109,8 @@ class PooledResult:
     monte_carlo_error
         Standard error of the estimate, in people, because draws are finite in number.
     partitions
-        What the partitions were, so that results are paired only where they are of the same ones; ``None`` for never.
+        What the partitions were (or whatever else row r of several results shares, such as a joint posterior draw), so
+        that results are paired only where they are of the same ones; ``None`` for never.
     notes
         What the reader should know besides.
     """
@@ -142,61 +143,6 @@ class PooledResult:
 
 def _seed(*parts: str) -> int:
     return int.from_bytes(hashlib.sha256(":".join(parts).encode()).digest()[:8], "big")
-
-
-def aligned(
-    estimates: Sequence[Result | PooledResult], observed: Sequence[float], *, size: int = 10_000, seed: int = 0
-) -> list[Floats]:
-    """Give draws of several estimates, one array each of one shape, that may be added and subtracted entry by entry.
-
-    Estimates from the same partitions are paired: row r of each is from partition r, and inside a row they are
-    independent. All others are independent altogether.
-
-    Parameters
-    ----------
-    estimates
-        Estimates with an interval.
-    observed
-        People seen, of each; only used for a :class:`Result` without draws.
-    size
-        Draws of each, at least.
-
-    Raises
-    ------
-    EstimateError
-        ``no-estimate``: one of them has no estimate.
-    """
-    pooled = [e for e in estimates if isinstance(e, PooledResult)]
-    same = {(e.partitions, len(e.by_draw)) for e in pooled}
-    paired = len(pooled) == len(estimates) and len(same) == 1 and pooled[0].partitions is not None if pooled else False
-    rows = len(pooled[0].by_draw) if paired else 1
-    width = -(-size // rows)
-    arrays = []
-    for place, (estimate, n) in enumerate(zip(estimates, observed, strict=True)):
-        rng = np.random.default_rng([seed, place])
-        if not estimate.ok:
-            raise EstimateError("an estimate that declined cannot be added or subtracted", reason="no-estimate")
-        if isinstance(estimate, PooledResult):
-            arrays.append(_rows(estimate, rows, width, rng))
-            continue
-        draws = confidence_draws(estimate, n, width, rng)
-        if draws is None:
-            raise EstimateError("an estimate without an interval cannot be added or subtracted", reason="no-estimate")
-        arrays.append(draws[None, :])
-    return arrays
-
-
-def _rows(pooled: PooledResult, rows: int, width: int, rng: np.random.Generator) -> Floats:
-    """Draws of each partition, or of all as one row; partitions without an estimate borrow from all the others."""
-    there = pooled.by_draw[np.isfinite(pooled.by_draw).all(axis=1)]
-    levels = (np.arange(width) + 0.5) / width
-    if rows == 1:
-        source = pooled.result.draws if pooled.result.draws is not None else there
-        return np.asarray(rng.permutation(np.quantile(source, levels))[None, :])
-    filled = pooled.by_draw.copy()
-    for row in np.flatnonzero(~np.isfinite(filled).all(axis=1)):
-        filled[row] = rng.choice(there.ravel(), filled.shape[1])
-    return np.asarray(rng.permuted(np.quantile(filled, levels, axis=1).T, axis=1))
 
 
 def draw_tables(

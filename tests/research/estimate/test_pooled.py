@@ -14,8 +14,9 @@ import pytest
 
 from linkage.errors import EstimateError
 from linkage.research.estimate import Chao, HistoryTable, Independence, Result, Stepwise
+from linkage.research.estimate.arithmetic import Estimated, aligned, contrast, total
 from linkage.research.estimate.confidence import confidence_draws
-from linkage.research.estimate.pooled import aligned, draw_tables, over_draws, rubin
+from linkage.research.estimate.pooled import draw_tables, over_draws, rubin
 from linkage.research.estimate.result import REASONS, refused
 
 
@@ -162,15 +163,47 @@ def test_estimates_from_the_same_partitions_are_paired_and_others_are_not() -> N
     tables = [sized(n) for n in results]
     a = over_draws(tables, answering(results), partitions="p")
     b = over_draws(tables, answering(later), partitions="p")
-    one, two = aligned([a, b], [100, 100])
+    one, two = aligned([Estimated({}, 100, a), Estimated({}, 100, b)])
     assert one.shape == two.shape == (30, 334)
     assert (two - one).std() < 10  # what the partitions share cancels
     assert (two - one).mean() == pytest.approx(100, abs=1)
-    x, y = aligned([a, replace(b, partitions="q")], [100, 100])
+    x, y = aligned([Estimated({}, 100, a), Estimated({}, 100, replace(b, partitions="q"))])
     assert x.shape == y.shape == (1, 10_000)
     assert (y - x).std() > 150
-    z = aligned([a, posterior(rng.normal(1000, 5, 200))], [100, 100])
+    z = aligned([Estimated({}, 100, a), Estimated({}, 100, posterior(rng.normal(1000, 5, 200)))])
     assert z[1].std() == pytest.approx(5, rel=0.2)
+
+
+def test_sums_and_differences_are_of_draws_and_keep_the_partitions() -> None:
+    rng = np.random.default_rng(6)
+    shift = rng.normal(0, 100, 50)
+    one = {100 + r: posterior(1000 + shift[r] + rng.normal(0, 30, 300)) for r in range(50)}
+    two = {100 + r: posterior(2000 + shift[r] + rng.normal(0, 40, 300)) for r in range(50)}
+    tables = [sized(n) for n in one]
+    parts = [Estimated({}, 100, over_draws(tables, answering(r), partitions="p")) for r in (one, two)]
+    both = total(parts, method="m", model="x", assumption="a")
+    # What is shared adds up in full: (2 * 100)^2 + 30^2 + 40^2, and cancels in the difference.
+    assert both.estimate.by_draw.std() == pytest.approx(np.hypot(2 * shift.std(), 50), rel=0.05)
+    assert both.estimate.linkage_share > 0.9
+    change = contrast(*parts)
+    assert change.paired and change.draws.std() == pytest.approx(50, rel=0.05)
+    assert (change.difference, change.increase) == pytest.approx((1000, 1), rel=0.02)
+    apart = [Estimated({}, 100, replace(p.estimate, partitions=None)) for p in parts]
+    loose = total(apart, method="m", model="x", assumption="a")
+    assert loose.result.draws.std() == pytest.approx(np.sqrt(2 * shift.std() ** 2 + 50**2), rel=0.05)
+    assert contrast(*apart).draws.std() == pytest.approx(np.sqrt(2 * shift.std() ** 2 + 50**2), rel=0.05)
+
+
+def test_a_ratio_is_over_what_each_is_divided_by() -> None:
+    rng = np.random.default_rng(6)
+    parts = [Estimated({}, 10, posterior(rng.normal(mean, 1, 1000))) for mean in (100, 300)]
+    change = contrast(*parts, scales=(2.0, 3.0))
+    assert change.difference == pytest.approx(50, rel=0.01)
+    assert change.ratio == pytest.approx(2, rel=0.01)
+    assert change.difference_lower < 50 < change.difference_upper
+    for scales in ((0.0, 1.0), (1.0, float("nan"))):
+        with pytest.raises(EstimateError):
+            contrast(*parts, scales=scales)
 
 
 def test_partitions_without_an_estimate_borrow_in_sums() -> None:
@@ -179,16 +212,16 @@ def test_partitions_without_an_estimate_borrow_in_sums() -> None:
     pooled = over_draws(
         [sized(n) for n in results], answering({**results, 100: refused("m", "x", "unbounded")}), partitions="p"
     )
-    (draws,) = aligned([pooled], [100])
+    (draws,) = aligned([Estimated({}, 100, pooled)])
     assert np.isfinite(draws).all()
 
 
 def test_what_declined_is_not_added() -> None:
     with pytest.raises(EstimateError) as caught:
-        aligned([refused("m", "x", "unbounded")], [10])
+        aligned([Estimated({}, 10, refused("m", "x", "unbounded"))])
     assert caught.value.reason == "no-estimate"
     with pytest.raises(EstimateError):
-        aligned([Result("m", "x", 500.0, None, None)], [10])
+        aligned([Estimated({}, 10, Result("m", "x", 500.0, None, None))])
 
 
 def test_draws_are_split_into_tables_with_empty_ones_where_nobody_is() -> None:
