@@ -67,8 +67,9 @@ def overlaps(
 ) -> Drawing:
     """Draw who is on which lists at once (UpSet, Lex et al. 2014), the frequent combinations first.
 
-    A withheld count is a hatched stub of one length, marked ``[c]``, after all others in the order of the lists: neither its
-    place nor its length says anything. That withheld counts do not follow from those shown is the caller's to ensure.
+    A withheld count is a hatched stub of one length, marked ``[c]``, after all others in the order of the lists:
+    neither its place nor its length says anything. That withheld counts do not follow from those shown is the caller's
+    to ensure.
 
     Parameters
     ----------
@@ -108,7 +109,8 @@ def overlaps(
     parts += [f"on {' and '.join(row.lists)} and no other: {_withheld(row.count)}" for row in rows]
     parts += [f"combinations that are not drawn: {over}"] if over else []
     words = "; ".join(parts) + "." if parts else "Nothing to show."
-    return draw(name, title, words, (WIDTH, 1.3 + 0.27 * max(len(rows), 1)), paint)
+    head = 0.5 + 0.07 * max((min(len(list_name), _LONGEST) + 9 for list_name, _ in lists), default=0)
+    return draw(name, title, words, (WIDTH, head + 0.27 * max(len(rows), 1)), paint)
 
 
 def _withheld(count: int | None) -> str:
