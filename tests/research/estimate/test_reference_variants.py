@@ -11,7 +11,7 @@ import pytest
 from linkage.research.estimate import Fit, HistoryTable, Stepwise, fit_model
 from linkage.research.estimate.gate import check, identifiable, reduce_model
 from linkage.research.estimate.lattice import contains, pairs, terms_from_names
-from linkage.research.estimate.models import notation
+from linkage.research.estimate.models import fit_models, hierarchical_models, notation
 from linkage.research.estimate.stepwise import select
 
 SPARSE = (
@@ -149,6 +149,10 @@ def test_models_without_an_estimate_are_exactly_those_of_the_reference(name, tab
     table, target = tables[name], reference[name]["SparseMSE"]
     if "checkallmodels" not in target:
         assert table.t > 5
+        return
+    if table.t == 5:  # a thousand linear programs: the fits tell as much
+        assert target["checkallmodels"]["n_nonexistent"] == 0
+        assert fit_models(table.counts, 5, hierarchical_models(5)).passed.all()
         return
     every = [model for size in range(len(pairs(table.t)) + 1) for model in combinations(pairs(table.t), size)]
     missing = {model for model in every if check(table.counts, table.t, model) & 1}
