@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,8 @@ def protect_key_file(path: Path, keeper: Keeper) -> Protected:
         replace_private(path, data)
     except BaseException:
         if read_file(path, _LARGEST).data != data:  # once the new file is in place, its key must stay
-            keeper.forget(protected.keeper)
+            with suppress(KeyFileError):  # a key that opens no file; what went wrong first is to be told
+                keeper.forget(protected.keeper)
         raise
     return protected
 

@@ -27,6 +27,7 @@ from linkage.errors import KeyFileError
 from linkage.exchange import create_linkage_key, create_party, load_linkage_key, load_party
 from linkage.exchange.canonical import dump
 from linkage.exchange.custody import keystore as custody_keystore
+from linkage.exchange.custody.destruction import destroy_key
 from linkage.exchange.custody.keystore import SERVICE, KeystoreKeeper
 from linkage.exchange.custody.token import TokenKeeper
 from linkage.exchange.keyfile import KIND_PARTY, protect_key_file, read_key_file, read_protected
@@ -419,6 +420,49 @@ def test_a_keystore_that_is_locked_or_has_lost_the_entry(use: Callable[..., Any]
     with pytest.raises(KeyFileError) as caught:
         load_party(path)
     assert caught.value.reason == "keystore-failed" and "a word" not in f"{caught.value}{caught.value.hint}"
+
+
+class Clinging(Kept):
+    """Refuses to delete."""
+
+    def delete_password(self, service: str, username: str) -> None:
+        raise keyring.errors.PasswordDeleteError("a word of the keystore's")
+
+
+class Lying(Kept):
+    """Says that it has deleted."""
+
+    def delete_password(self, service: str, username: str) -> None:
+        pass
+
+
+@pytest.mark.parametrize("make", [Locked, Clinging, Lying])
+def test_no_certificate_while_the_keystore_has_the_entry(
+    use: Callable[..., Any], keystore: Kept, keys: Path, make: Callable[[], Kept]
+) -> None:
+    path, signer = keys / "linkage.key", load_party(keys / "mpd.key")
+    check = load_linkage_key(path).check_value
+    protect_key_file(path, KeystoreKeeper())
+
+    def destroy() -> Path:
+        return destroy_key(path, expected=check, reason="retired", party=signer, keys=keys)
+
+    store = use(make())
+    store.entries.update(keystore.entries)
+    with pytest.raises(KeyFileError) as caught:
+        destroy()
+    assert caught.value.reason == "keystore-failed" and "a word" not in f"{caught.value}{caught.value.hint}"
+    assert path.exists() and not list(keys.glob("*.certificate"))
+    use(keystore)  # it answers again
+    assert destroy().exists() and not path.exists() and not keystore.entries
+
+
+def test_an_entry_that_is_not_there_is_as_good(keystore: Kept, keys: Path) -> None:
+    path, signer = keys / "linkage.key", load_party(keys / "mpd.key")
+    check = load_linkage_key(path).check_value
+    protect_key_file(path, KeystoreKeeper())
+    keystore.entries.clear()
+    assert destroy_key(path, expected=check, reason="retired", party=signer, keys=keys).exists()
 
 
 @pytest.mark.parametrize(("library", "by"), [("keyring", "keystore"), ("pkcs11", "token")])

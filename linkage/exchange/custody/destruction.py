@@ -110,7 +110,7 @@ def destroy_key(path: Path, *, expected: str, reason: Reason, party: Party, keys
     ------
     KeyFileError
         ``another-key`` if the file holds another one than is meant; ``linked`` or ``unwritable`` if it cannot be
-        overwritten; or as :func:`key_identity`.
+        overwritten; ``keystore-failed`` if the keystore has its entry still; or as :func:`key_identity`.
     """
     kind, of, identity = key_identity(path)
     if not hmac.compare_digest("".join(expected.split()).lower().encode(), identity.encode()):
@@ -123,9 +123,9 @@ def destroy_key(path: Path, *, expected: str, reason: Reason, party: Party, keys
     protected = read_protected(path, (kind,))
     keystore = KeystoreKeeper() if protected is not None and protected.keeper["by"] == "keystore" else None
     overwrite_leftovers(path)
-    overwrite(path)
     if protected is not None and keystore is not None:
-        keystore.forget(protected.keeper)
+        keystore.forget(protected.keeper)  # before the file, which names the entry
+    overwrite(path)
     certificate = Path(keys) / f"destroyed-{identity}.certificate"
     digest = write_document(certificate, _KIND, _VERSION, content.model_dump(), party)
     extra: dict[str, str | bool | int | None] = {"kind": kind, "key": identity, "reason": reason, "method": METHOD}

@@ -73,9 +73,22 @@ class KeystoreKeeper:
         return header
 
     def forget(self, header: Mapping[str, str]) -> None:
-        """Take the entry out; one that is not there is as good."""
-        with suppress(Exception):  # as above: whatever it is, the entry is of no use without the file
-            self._store.delete_password(SERVICE, header["entry"])
+        """Take the entry out, and see that it is gone; one that is not there is as good.
+
+        Raises
+        ------
+        KeyFileError
+            ``keystore-failed`` if it does not answer, or has the entry still.
+        """
+        try:
+            if self._store.get_password(SERVICE, header["entry"]) is not None:
+                with suppress(Exception):  # what counts is whether the entry can be read afterwards
+                    self._store.delete_password(SERVICE, header["entry"])
+            kept = self._store.get_password(SERVICE, header["entry"]) is not None
+        except Exception:  # as above
+            raise _silent() from None
+        if kept:
+            raise _silent()
 
 
 def fits(header: Mapping[str, str]) -> bool:
@@ -138,7 +151,7 @@ def _name(store: object) -> str:
 
 def _silent() -> KeyFileError:
     return KeyFileError(
-        "the keystore of this account does not answer, or does not keep what it is given",
+        "the keystore of this account does not answer, or does not keep or give up what it is told to",
         reason="keystore-failed",
         hint="unlock it, and run the command again",
     )

@@ -51,7 +51,7 @@ class Keeper(Protocol):
         ...
 
     def forget(self, header: Mapping[str, str]) -> None:
-        """Give up what :meth:`keep` took."""
+        """Give up what :meth:`keep` took; a KeyFileError says that it is there still."""
         ...
 
 
