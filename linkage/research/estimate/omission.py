@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Protocol
 
-import numpy as np
-
 from linkage.errors import EstimateError
 from linkage.research.estimate.result import Result, finite, refused
 from linkage.research.estimate.table import HistoryTable
@@ -98,16 +96,7 @@ def merged(table: HistoryTable, one: int, other: int) -> HistoryTable:
     """
     if one == other or not {one, other} <= set(range(table.t)):
         raise EstimateError("a merge needs two lists", reason="unknown-list")
-    first, last = min(one, other), max(one, other)
-    low = (1 << last) - 1
-    kept = np.zeros(2 ** (table.t - 1), dtype=np.int64)
-    for cell, count in enumerate(table.counts.tolist(), start=1):
-        either = cell | (1 << first if cell >> last & 1 else 0)
-        kept[(either & low) | ((either >> (last + 1)) << last)] += count
-    names = list(table.lists)
-    names[first] = f"{names[first]}+{names[last]}"
-    del names[last]
-    return HistoryTable(tuple(names), kept[1:])
+    return table.merged(min(one, other), max(one, other))
 
 
 def _adapted(estimator: Estimator, lists: tuple[str, ...], renamed: Mapping[str, str]) -> Estimator:

@@ -37,9 +37,13 @@ from linkage.research.estimate.table import HistoryTable
 
 __all__ = ["ALWAYS", "ASSUMPTIONS", "Diagnostics", "Panel", "assumption_text", "diagnostics"]
 
-_UNCHECKED = "No list may depend on whether a person is missing from all of them, and nobody can check that."
+_UNCHECKED = (
+    "How the lists hang together must be no different among the people whom no list has, and nobody can check that."
+)
 _PAIRS = f"Two lists may share more or fewer people than chance would have it, where the data show it. {_UNCHECKED}"
 _ALL_MODELS = f"Lists depend on each other in the way that fits the people whom somebody saw. {_UNCHECKED}"
+_AVERAGED = f"Lists depend on each other in one of the ways that were averaged over. {_UNCHECKED}"
+_TWO = "Of the two lists, being on one makes a person no more and no less likely to be on the other, and {}."
 _FLOOR = (
     "This is a floor and no estimate: if lists act alike, there are at least about so many people. People who can be "
     "on no list at all are not counted."
@@ -55,9 +59,10 @@ ASSUMPTIONS: Mapping[str, str] = MappingProxyType(
         "loglinear": f"Lists depend on each other only in the ways that are named here. {_UNCHECKED}",
         "all-models-bic": _ALL_MODELS,
         "all-models-aic": _ALL_MODELS,
+        "averaged-bic": _AVERAGED,
+        "averaged-aic": _AVERAGED,
         "decomposable-graphs": (
-            "Lists depend on each other in one of the simple patterns that were averaged over, and what fits the "
-            "people who were seen holds for the others too. Nobody can check the second part."
+            f"Lists depend on each other in one of the simple patterns that were averaged over. {_UNCHECKED}"
         ),
         "latent-classes": (
             "People fall into kinds. Within a kind, being on one list makes no other more or less likely, and each "
@@ -69,6 +74,12 @@ ASSUMPTIONS: Mapping[str, str] = MappingProxyType(
             "Among people who are alike in what the records say of them, being on the one list makes the other no more "
             "and no less likely, and everybody has some chance to be on both."
         ),
+        "composite-link": (
+            f"Lists depend on each other only in the ways that are named here. {_UNCHECKED} How often one person's "
+            "records are put together wrongly is known, and it is alike for everybody."
+        ),
+        "ding-fienberg": _TWO.format("the rates of missed and false links are known and alike for everybody"),
+        "di-consiglio-tuoto": _TWO.format("the rates of missed and false links are known and alike for everybody"),
         "chao": _FLOOR,
         "chao-few-lists": _FLOOR,
         "zelterman": (
@@ -79,9 +90,12 @@ ASSUMPTIONS: Mapping[str, str] = MappingProxyType(
 )
 """What must be true for each method's number to be right, for a reader who is no statistician."""
 
+_ONE_MODEL = ("independence", "stepwise", "loglinear", "all-models-bic", "all-models-aic", "composite-link")
+
 ALWAYS = (
-    "In every case: all lists are about the same place, the same period and the same kind of person; nobody is on a "
-    "list by mistake; and records were put together correctly, the same person once."
+    "In every case: all lists are about the same place, period and kind of person; hardly anybody came or left in "
+    "between; nobody is on a list by mistake; and the records of a person were put together correctly, or the error of "
+    "that is counted in."
 )
 """What every method assumes besides."""
 
@@ -101,7 +115,7 @@ def assumption_text(result: Result) -> str:
         told = result.assumption.strip().rstrip(".") or "the model that was used is true"
         words = f"{told[0].upper()}{told[1:]}."
     parts.append(f"{lead} only if this holds. {words}")
-    if result.terms and result.ok:
+    if result.terms and result.ok and result.method in _ONE_MODEL:
         parts.append(f"Dependence that the model allows for: {result.model.replace('(-inf)', ' (nobody on both)')}.")
     parts.append(ALWAYS)
     return " ".join(parts)

@@ -22,6 +22,7 @@ from linkage.research.estimate import (
     fit_model,
 )
 from linkage.research.estimate.lattice import contains, design, pairs
+from linkage.research.estimate.models import AllModels
 from linkage.research.estimate.offset import RATIOS, highest_order_curve, odds_ratio_curve
 from linkage.research.estimate.sensitivity import ALWAYS, ASSUMPTIONS, assumption_text, diagnostics
 
@@ -149,7 +150,8 @@ def test_the_highest_order_interaction_of_a_given_model(kosovo):
 
 
 def test_every_result_says_its_assumption_in_plain_words(uk):
-    for estimator in (Independence(), Stepwise(resamples=0), Chao(), Chao(few_lists=True), Zelterman(), LogLinear()):
+    floors = Chao(), Chao(few_lists=True), Zelterman()
+    for estimator in (Independence(), Stepwise(resamples=0), LogLinear(), AllModels(resamples=0), *floors):
         result = estimator.fit(uk)
         text = assumption_text(result)
         assert ASSUMPTIONS[result.method] in text
