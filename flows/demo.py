@@ -13,6 +13,7 @@ The folder afterwards::
 
 from __future__ import annotations
 
+import _thread
 import datetime as dt
 import importlib.util
 import json
@@ -116,17 +117,12 @@ def _approving(out: Path) -> Iterator[None]:
     orders, inbox = out / "county" / "hub" / "state" / "orders", out / "county" / "hub" / "inbox"
 
     def watch() -> None:
+        answered: set[Path] = set()
         while not ended.wait(0.5):
-            order = next(orders.glob("*.order"), None)
-            if order is not None:
-                break
-        else:
-            return
-        for source in SOURCES[:_THRESHOLD]:
-            words = ["steward", "approve", str(order), "--yes", "--settings", str(out / source / "linkage.toml")]
-            subprocess.run([sys.executable, "-m", "linkage", *words], check=True, stderr=subprocess.DEVNULL)
-            _carry(out / source / "outbox" / f"{order.stem}-{source}.approval", inbox)
-            say(f"approved by {source}")
+            for order in sorted(set(orders.glob("*.order")) - answered):
+                answered.add(order)
+                for source in SOURCES[:_THRESHOLD]:
+                    _approve(out / source, order, inbox)
 
     thread = threading.Thread(target=watch, name="stewards")
     thread.start()
@@ -135,6 +131,17 @@ def _approving(out: Path) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+
+
+def _approve(site: Path, order: Path, inbox: Path) -> None:
+    words = ["steward", "approve", str(order), "--yes", "--settings", str(site / "linkage.toml")]
+    done = subprocess.run([sys.executable, "-m", "linkage", *words], check=False, capture_output=True, text=True)
+    if done.returncode:
+        say(f"{site.name} did not approve: {done.stderr.strip()}")
+        _thread.interrupt_main()  # nobody else will: the county would wait for days
+        return
+    _carry(site / "outbox" / f"{order.stem}-{site.name}.approval", inbox)
+    say(f"approved by {site.name}")
 
 
 # --- sites

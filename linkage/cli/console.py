@@ -28,6 +28,7 @@ __all__ = [
     "missing_package",
     "open_settings",
     "print_json",
+    "printable",
     "report",
     "say",
     "spaced",
@@ -53,7 +54,7 @@ def print_json(text: str) -> None:
 
 def say(line: str) -> None:
     """Write a line for people to stderr, as it is but for control characters, which a stranger's file may hold."""
-    Console(stderr=True).print(_printable(line), highlight=False, markup=False, soft_wrap=True)
+    Console(stderr=True).print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def spaced(text: str) -> str:
@@ -153,10 +154,11 @@ def report(error: LinkageError, *, as_json: bool) -> None:
 
 def _one_line(text: str) -> str:
     """Return text without line breaks and without control characters, which a file's name may hold."""
-    return _printable(" ".join(text.split()))
+    return printable(" ".join(text.split()))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Put a space in the place of each control character: a stranger's text moves no cursor and clears no screen."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 

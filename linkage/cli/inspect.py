@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from linkage.cli.console import printable
 from linkage.errors import NO_SUCH_FILE, SealError
 from linkage.exchange import file_digest, inspect_receipt, read_manifest, read_person_map_manifest
 from linkage.exchange.bridge import read_bridge_manifest
@@ -20,6 +23,9 @@ from linkage.exchange.envelope import inspect as inspect_envelope
 from linkage.exchange.manifest import Strict
 
 __all__ = ["inspect"]
+
+_LONGEST, _SHOWN = 300, 64
+"""Letters of a value, and of a part of one, that are shown: keys and signatures are longer, and tell nobody much."""
 
 _WARNING = "not verified: anybody can write these lines; the recipient checks the signature"
 
@@ -45,10 +51,10 @@ def inspect(file: Path, *, json: bool = False) -> None:
     table.add_column(overflow="fold")
     for label, value in facts.items():
         if label not in ("kind", "version", "header", "compartments"):
-            table.add_row(label.replace("_", " "), _text(label, value))
+            table.add_row(_plain(printable(label.replace("_", " "))), _plain(_text(label, value)))
     table.add_section()
     for label, value in facts["header"].items():
-        table.add_row(label.replace("_", " "), _text(label, value))
+        table.add_row(_plain(printable(label.replace("_", " "))), _plain(_text(label, value)))
     for entry in facts.get("compartments", ()):
         table.add_section()
         table.add_row("compartment", entry["name"])
@@ -105,13 +111,25 @@ def _first_bytes(file: Path) -> bytes:
         return b""
 
 
+def _plain(text: str) -> Text:
+    """Show what a stranger wrote as it is: no markup, and cut where it would fill a screen."""
+    return Text(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
+
+
 def _text(label: str, value: object) -> str:
-    if label in ("serial", "time") and isinstance(value, int):
-        return f"{value}  ({datetime.fromtimestamp(value / 1e6, UTC):%Y-%m-%d %H:%M:%S} UTC)"
+    if label in ("serial", "time", "ends") and isinstance(value, int):
+        with suppress(OverflowError, OSError, ValueError):
+            return f"{value}  ({datetime.fromtimestamp(value / 1e6, UTC):%Y-%m-%d %H:%M:%S} UTC)"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, list):
-        return "\n".join(str(entry) for entry in value)
-    return "-" if value is None else str(value)
+        return "\n".join(_entry(entry) for entry in value)
+    return "-" if value is None else printable(str(value))
+
+
+def _entry(entry: object) -> str:
+    """Write an entry of a list on a line: a group of fields by its values."""
+    values = entry.values() if isinstance(entry, dict) else [entry]
+    return printable(" ".join(str(value)[:_SHOWN] for value in values))

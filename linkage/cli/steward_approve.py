@@ -13,9 +13,10 @@ from rich.table import Table
 
 from linkage.cli.console import open_settings, say
 from linkage.errors import NotPermittedError
-from linkage.exchange.approval.orders import Order, read_order
+from linkage.exchange import file_digest
+from linkage.exchange.approval.orders import Order, read_order, require_agreed
 from linkage.exchange.approval.orders import approve as approve_order
-from linkage.exchange.site import open_holder
+from linkage.exchange.site import HolderSite, open_holder
 
 __all__ = ["approve"]
 
@@ -29,8 +30,9 @@ def approve(
 ) -> None:
     """Approve a run of the hub: seal the share that you hold for this run alone, and sign.
 
-    What the order asks for is shown first. The hub opens nothing until enough holders have approved, and then only
-    what the order names; no other process, and no later run, can use the approval.
+    What the order asks for is shown first, and held to your settings: the analysis that the result is for, the spec,
+    and the batch that you sent. Your share is sealed for the one process that asks; kept, it opens nothing later. In
+    that process, though, enough shares are the whole opening key: to approve is to trust the hub's machine meanwhile.
 
     Parameters
     ----------
@@ -45,12 +47,22 @@ def approve(
     """
     site = open_holder(open_settings(settings))
     read, digest = read_order(order, site.hub)
-    _show(read)
+    _show(read, site.opening.threshold)
+    require_agreed(read, analysis=site.analysis, spec_digest=site.spec.digest, own=_own(site))
     if not yes and not _agreed():
         raise NotPermittedError("not approved", reason="not-approved", hint="nothing was written")
     path = (out or site.outbox) / f"{order.stem}-{site.party.name}.approval"
     approve_order(read, digest, path, opening=site.opening, party=site.party)
-    say(f"approved, for the hub's inbox: {path}")
+    say(f"approved, for the hub's inbox: {path}; of use while that run still waits")
+
+
+def _own(site: HolderSite) -> tuple[str, frozenset[str]] | None:
+    """Return the holder's source and the digests of what lies in its outbox; None where there is nothing to compare."""
+    sent = [] if site.source is None else sorted(site.outbox.glob(f"{site.source}-*.batch"))
+    if site.source is None or not sent:
+        say("the batch of your own in the order is not compared with what you sent: none is in the outbox")
+        return None
+    return site.source, frozenset(file_digest(path) for path in sent)
 
 
 def _agreed() -> bool:
@@ -61,7 +73,7 @@ def _agreed() -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _show(order: Order) -> None:
+def _show(order: Order, threshold: int) -> None:
     table = Table("source", "batch", title=f"run of {order.month}, {order.project}", title_justify="left")
     for batch in order.batches:
         table.add_row(batch.source, batch.digest[:16])
@@ -69,5 +81,7 @@ def _show(order: Order) -> None:
     table.add_row("epoch", order.epoch)
     table.add_row("person map for", order.analysis)
     table.add_row("opening key", order.opening)
+    table.add_row("spec", order.spec_digest[:16])
+    table.add_row("holders needed", str(threshold))
     table.add_row("until", f"{datetime.fromtimestamp(order.ends / 1e6, UTC):%Y-%m-%d %H:%M} UTC")
     Console(stderr=True).print(table)

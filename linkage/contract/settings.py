@@ -74,6 +74,7 @@ class HolderSettings(_Strict):
 
     party_key: SitePath
     hub: SitePath
+    analysis: SitePath
     opening: SitePath
     outbox: SitePath
 

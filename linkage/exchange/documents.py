@@ -43,16 +43,21 @@ class Document:
         What the first line says.
     content
         The second line.
-    digest
-        SHA-256 of the whole file, hex.
+    data
+        The whole file.
     """
 
     kind: str
     version: int
     content: dict[str, Any]
-    digest: str
+    data: bytes
     _message: bytes
     _signature: bytes
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the whole file, hex."""
+        return hashlib.sha256(self.data).hexdigest()
 
     def verify(self, author: PublicParty) -> None:
         """Check that this party has signed the document as one of its kind.
@@ -140,6 +145,4 @@ def _parse(path: Path, largest: int, kind: str | None = None, versions: Collecti
     except ValueError:
         raise refuse("malformed") from None
     message = first_line[0] + lines[0]
-    return Document(
-        first_line[1].decode(), int(first_line[2]), content, hashlib.sha256(data).hexdigest(), message, signature
-    )
+    return Document(first_line[1].decode(), int(first_line[2]), content, data, message, signature)

@@ -168,10 +168,15 @@ def _chunks(file: BinaryIO, size: int | None = None) -> Iterator[bytes]:
 
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a whole file, hex: what ``sha256sum`` prints, and what receipts call the batch by."""
-    digest = hashlib.sha256()
     with Path(path).open("rb") as file:
-        for piece in _chunks(file):
-            digest.update(piece)
+        return _whole_digest(file)
+
+
+def _whole_digest(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    file.seek(0)
+    for piece in _chunks(file):
+        digest.update(piece)
     return digest.hexdigest()
 
 
@@ -418,9 +423,21 @@ def open_compartment(
 
 
 def read_compartments(
-    path: Path, names: tuple[str, ...] | None, recipient: Opener, sender: PublicParty, kind: str | None = None
+    path: Path,
+    names: tuple[str, ...] | None,
+    recipient: Opener,
+    sender: PublicParty,
+    kind: str | None = None,
+    *,
+    digest: str | None = None,
 ) -> tuple[dict[str, Any], list[bytes]]:
     """Verify a file, then decrypt compartments (None: all) into memory: nothing unencrypted touches the disk.
+
+    Parameters
+    ----------
+    digest
+        SHA-256 of the whole file, hex, where it must be the one that was named before: the very bytes that are opened
+        are held to it.
 
     Returns
     -------
@@ -435,6 +452,8 @@ def read_compartments(
         With one of the codes of :data:`~linkage.exchange.reasons.REASONS`.
     """
     with _opened(path, kind) as envelope:
+        if digest is not None and _whole_digest(envelope.file) != digest:
+            raise refuse("damaged")
         _verify(envelope, sender)
         contents = []
         for name in [entry.name for entry in envelope.manifest.compartments] if names is None else names:

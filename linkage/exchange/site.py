@@ -13,11 +13,11 @@ from pathlib import Path
 
 from linkage.contract.agreement import Agreement, ReleasePolicy
 from linkage.contract.files import load_agreement, load_policy, load_source, load_spec
-from linkage.contract.settings import Settings
+from linkage.contract.settings import Settings, StewardSettings
 from linkage.contract.source import SourceSchema
 from linkage.contract.spec import LinkageSpec
 from linkage.errors import ContractError, NotPermittedError
-from linkage.exchange.approval.shared import SharedOpening, load_opening
+from linkage.exchange.approval.shared import SharedOpening, load_opening, open_share
 from linkage.exchange.keys import LinkageKey, Party, PublicParty, load_linkage_key, load_party, load_public
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "open_hub",
     "open_steward",
     "require_month",
+    "require_sound",
     "source_contract",
 ]
 
@@ -54,12 +55,18 @@ class StewardSite:
 
 @dataclass(frozen=True)
 class HolderSite:
-    """Who holds a share of the hub's opening key: an agency, or a custodian beside them. No linkage key is needed."""
+    """Who holds a share of the hub's opening key: an agency, or a custodian beside them. No linkage key is needed.
+
+    ``source`` is the agency's; None for a custodian.
+    """
 
     party: Party
     hub: PublicParty
+    analysis: PublicParty
+    spec: LinkageSpec
     opening: SharedOpening
     outbox: Path
+    source: str | None
 
 
 @dataclass(frozen=True)
@@ -155,13 +162,16 @@ def open_steward(settings: Settings, source: str) -> StewardSite:
     spec = _spec(settings)
     agreement.check_opening(spec)
     opening = _opening(settings, section.opening, [agreement])
+    party, hub = load_party(section.party_key), load_public(section.hub)
+    if opening is not None:
+        require_sound(opening, party, hub)
     return StewardSite(
         schema=schema,
         agreement=agreement,
         spec=spec,
         linkage_key=key,
-        party=load_party(section.party_key),
-        opener=load_public(section.hub) if opening is None or agreement.opening == "hub" else opening,
+        party=party,
+        opener=hub if opening is None or agreement.opening == "hub" else opening,
         analysis=load_public(section.analysis),
         outbox=section.outbox,
         decoys=section.decoys,
@@ -207,7 +217,17 @@ def open_holder(settings: Settings) -> HolderSite:
     opening = _opening(settings, section.opening)
     if opening is None:
         raise _no_opening_key("there is no order to approve without one")
-    return HolderSite(load_party(section.party_key), load_public(section.hub), opening, section.outbox)
+    party, hub = load_party(section.party_key), load_public(section.hub)
+    require_sound(opening, party, hub)
+    return HolderSite(
+        party=party,
+        hub=hub,
+        analysis=load_public(section.analysis),
+        spec=_spec(settings),
+        opening=opening,
+        outbox=section.outbox,
+        source=section.source if isinstance(section, StewardSettings) else None,
+    )
 
 
 def source_contract(settings: Settings, source: str) -> tuple[SourceSchema, Agreement]:
@@ -267,12 +287,7 @@ def open_hub(settings: Settings) -> HubSite:
 
 def _require_holders(opening: SharedOpening, holders: tuple[PublicParty, ...], hub: Party) -> None:
     """Refuse a hub that holds a share itself, or that does not know by key enough of those who do."""
-    if opening.holder(hub.key_id) is not None:
-        raise NotPermittedError(
-            "the hub itself holds a share of its opening key",
-            reason="hub-holds-share",
-            hint="make a new opening key whose holders are others than the hub: linkage keys opening",
-        )
+    _refuse_hub_as_holder(opening, hub.public)
     known = sum(opening.holder(holder.key_id) is not None for holder in holders)
     if known < opening.threshold:
         raise ContractError(
@@ -317,3 +332,36 @@ def _no_section(name: str) -> ContractError:
         reason="no-section",
         hint=f"this is not the settings file of a site with the role {name}",
     )
+
+
+def require_sound(opening: SharedOpening, party: Party, hub: PublicParty) -> None:
+    """Hold an opening key to what an agency or holder can see of it, before anything is sealed for it.
+
+    Whoever made the file could have written down keys of his own under the holders' names: a party that is among them
+    finds its own key there, and opens its own share. That the others' are theirs, they find out in the same way.
+
+    Raises
+    ------
+    NotPermittedError
+        ``hub-holds-share``; ``other-holder`` if a holder has this party's name and another key.
+    KeyFileError
+        ``no-share`` if this party's own share does not open.
+    """
+    _refuse_hub_as_holder(opening, hub)
+    if any(holder.name == party.name and holder.key_id != party.key_id for holder in opening.holders):
+        raise NotPermittedError(
+            f"the opening key has a holder named {party.name}, and it is not this party's key",
+            reason="other-holder",
+            hint="somebody else could approve in this party's name: use no such file, and ask who made it",
+        )
+    if opening.holder(party.key_id) is not None:
+        open_share(opening, party)
+
+
+def _refuse_hub_as_holder(opening: SharedOpening, hub: PublicParty) -> None:
+    if opening.holder(hub.key_id) is not None or any(holder.name == hub.name for holder in opening.holders):
+        raise NotPermittedError(
+            "the hub itself holds a share of its opening key",
+            reason="hub-holds-share",
+            hint="make a new opening key whose holders are others than the hub: linkage keys opening",
+        )

@@ -47,7 +47,7 @@ from linkage.exchange.approval.shared import SharedOpening
 from linkage.exchange.files import atomic_write
 from linkage.hub.opened import fits, opener_id, sealed_for
 from linkage.hub.retire import refuse_retired
-from linkage.hub.state import ACCEPT, QUARANTINE, History, StateFolder, place_copy
+from linkage.hub.state import ACCEPT, QUARANTINE, Current, History, StateFolder, place_copy
 
 __all__ = ["INTAKE_REASONS", "Accepted", "Intake", "Quarantined", "inbox_batches", "take_in"]
 
@@ -212,9 +212,13 @@ def _history(folder: StateFolder, senders: Mapping[str, PublicParty]) -> History
     history.current = {
         source: entry
         for source, entry in history.current.items()
-        if source not in senders or _signed_by(folder.batch(source, entry.digest), senders[source])
+        if source not in senders or _signed_by(_place(folder, source, entry), senders[source])
     }
     return history
+
+
+def _place(folder: StateFolder, source: str, entry: Current) -> Path:
+    return folder.quarantine / f"{entry.digest}.batch" if entry.refused else folder.batch(source, entry.digest)
 
 
 def _signed_by(path: Path, sender: PublicParty) -> bool:
@@ -335,7 +339,7 @@ def _one_fingerprint(judged: list[_Judged], history: History, epoch: str, spec: 
     votes = {
         source: entry.fingerprint
         for source, entry in history.current.items()
-        if entry.epoch == epoch and entry.spec_digest == spec.digest
+        if not entry.refused and entry.epoch == epoch and entry.spec_digest == spec.digest
     }
     good = [entry.manifest for entry in judged if entry.reason is None and entry.manifest is not None]
     votes |= {manifest.source: manifest.fingerprint for manifest in good}

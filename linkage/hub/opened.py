@@ -10,13 +10,15 @@ import polars as pl
 from linkage.contract.agreement import Agreement
 from linkage.contract.spec import LinkageSpec
 from linkage.errors import ContractError, SealError
-from linkage.exchange import BatchManifest, Party, PublicParty, envelope, ledger, open_encodings, write_receipt
-from linkage.exchange.approval.orders import OrderedBatch
-from linkage.exchange.approval.shared import JoinedOpening, SharedOpening
-from linkage.hub.approvals import Approving, order_run
+from linkage.exchange import Party, PublicParty, envelope, ledger, open_encodings, write_receipt
+from linkage.exchange.approval.shared import SharedOpening
+from linkage.exchange.envelope import Opener
 from linkage.hub.state import REFUSE, StateFolder, place_copy
 
-__all__ = ["fits", "open_batches", "opener_id", "sealed_for"]
+__all__ = ["fits", "needs_approval", "open_batches", "opener_id", "sealed_for"]
+
+_SENDERS_FAULT = frozenset({"malformed", "cannot-open", "contents-mismatch", "too-few-records"})
+"""What can be wrong inside a batch whose signature and digests hold: its sender made it so."""
 
 
 def sealed_for(path: Path) -> str:
@@ -42,51 +44,18 @@ def fits(encodings: pl.DataFrame, spec: LinkageSpec) -> bool:
     return bool((widths == spec.diffusion.bits // 8).all()) and variants <= spec.variants
 
 
-def open_batches(
-    batches: Mapping[str, Path],
-    manifests: Mapping[str, BatchManifest],
-    *,
-    folder: StateFolder,
-    hub: Party,
-    analysis: PublicParty,
-    senders: Mapping[str, PublicParty],
-    agreements: Mapping[str, Agreement],
-    spec: LinkageSpec,
-    month: str,
-    approving: Approving | None,
-    progress: Callable[[str], None] | None = None,
-) -> dict[str, pl.DataFrame]:
-    """Open the encodings of verified batches, after a run order where agreements ask for one.
-
-    Parameters
-    ----------
-    batches, manifests
-        Source -> batch as it was taken in, and what it says of itself, verified.
-    folder
-        The hub's state folder, locked.
-    hub, analysis, senders, agreements, spec, month
-        As for :func:`linkage.hub.run.run`.
-    approving
-        By whom runs are approved; None where all agreements have the hub open by itself.
-    progress
-        Called with a word on what is done now.
-
-    Returns
-    -------
-    dict
-        Source -> encodings frame.
+def needs_approval(
+    batches: Mapping[str, Path], agreements: Mapping[str, Agreement], hub: Party, opening: SharedOpening | None
+) -> list[str]:
+    """Return the sources whose batches an approved run alone opens, all batches being sealed as was agreed.
 
     Raises
     ------
     ContractError
         ``no-opening-key`` if approval is agreed on and nobody is named who gives it.
-    LinkError
-        ``not-approved``.
     SealError
-        ``opening-differs`` if a batch is sealed for another key than agreed; ``contents-mismatch`` or another code if
-        its contents are not what it says: such a batch is put into quarantine, and the next run is without it.
+        ``opening-differs`` if a batch is sealed for another key than agreed.
     """
-    opening = None if approving is None else approving.opening
     expected = {source: opener_id(agreements[source], hub, opening) for source in batches}
     for source, path in batches.items():
         if expected[source] is None:
@@ -101,56 +70,65 @@ def open_batches(
                 reason="opening-differs",
                 hint="ask the source for a new batch, sealed for the present opening key",
             )
-    joined: JoinedOpening | None = None
-    shared = [source for source in batches if expected[source] != hub.key_id]
-    if shared and approving is not None:
-        listed = [OrderedBatch(source=source, digest=batches[source].stem) for source in shared]
-        if progress is not None:
-            progress("waiting for approvals")
-        any_manifest = manifests[shared[0]]
-        joined = order_run(
-            folder,
-            approving,
-            batches=listed,
-            project=any_manifest.project,
-            epoch=any_manifest.epoch,
-            month=month,
-            spec_digest=spec.digest,
-            hub=hub,
-            analysis=analysis,
-        )
-    opened = {}
+    return [source for source in batches if expected[source] != hub.key_id]
+
+
+def open_batches(
+    batches: Mapping[str, Path],
+    keys: Mapping[str, Opener],
+    *,
+    folder: StateFolder,
+    hub: Party,
+    senders: Mapping[str, PublicParty],
+    spec: LinkageSpec,
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, pl.DataFrame]:
+    """Open the encodings of verified batches, each held to the digest under which it was taken in and approved.
+
+    Parameters
+    ----------
+    batches, keys
+        Source -> batch as it was taken in, named by its digest; and what opens it.
+    folder, hub
+        The hub's state folder, locked, and who signs for it.
+    senders, spec
+        As for :func:`linkage.hub.run.run`.
+    progress
+        Called with a word on what is done now.
+
+    Returns
+    -------
+    dict
+        Source -> encodings frame.
+
+    Raises
+    ------
+    SealError
+        A batch's contents are not what it says (``contents-mismatch`` and the like). All such are put into quarantine,
+        with receipts, and the next run is without them. Where a file is damaged or cannot be read, nobody is blamed.
+    """
+    opened, bad = {}, {}
     for source, path in batches.items():
         if progress is not None:
             progress(f"opening {source}")
-        key = joined if joined is not None and source in shared else hub
-        opened[source] = _open(source, path, key, senders[source], spec, folder, hub)
+        try:
+            opened[source] = open_encodings(path, keys[source], senders[source], digest=path.stem)
+            reason = None if fits(opened[source], spec) else "contents-mismatch"
+        except SealError as error:
+            if error.reason not in _SENDERS_FAULT:
+                raise
+            reason = error.reason
+        if reason is not None:
+            bad[source] = reason
+    for source, reason in bad.items():
+        _refuse(source, batches[source], reason, folder, hub)
+    if bad:
+        raise SealError(
+            f"opened, and not what they say: the batches of {', '.join(bad)}; they are in quarantine",
+            reason=next(iter(bad.values())),
+            hint="ask these sources for new batches, or run again to link the others",
+        )
     return opened
-
-
-def _open(
-    source: str,
-    path: Path,
-    key: Party | JoinedOpening,
-    sender: PublicParty,
-    spec: LinkageSpec,
-    folder: StateFolder,
-    hub: Party,
-) -> pl.DataFrame:
-    """Open one batch. Where intake could not look inside, what is wrong there shows now: it is current no more."""
-    try:
-        frame = open_encodings(path, key, sender)
-        reason = None if fits(frame, spec) else "contents-mismatch"
-    except SealError as error:
-        reason = error.reason
-    if reason is None:
-        return frame
-    _refuse(source, path, reason, folder, hub)
-    raise SealError(
-        f"the batch of source {source} was opened and is not what it says; it is in quarantine",
-        reason=reason,
-        hint=f"ask source {source} for a new batch, or run again to link the others",
-    )
 
 
 def _refuse(source: str, path: Path, reason: str, folder: StateFolder, hub: Party) -> None:

@@ -20,10 +20,11 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from linkage import __version__
 from linkage.contract.agreement import Agreement
@@ -39,15 +40,17 @@ from linkage.exchange import (
     seal_person_map,
     verify_batch,
 )
+from linkage.exchange.approval.orders import OrderedBatch
 from linkage.exchange.canonical import dump
+from linkage.exchange.envelope import Opener
 from linkage.exchange.site import refuse_future
-from linkage.hub.approvals import Approving
+from linkage.hub.approvals import Approving, order_run
 from linkage.hub.caution import link_warnings, month_warnings
 from linkage.hub.compare import Candidates
 from linkage.hub.encoded import Encoded
 from linkage.hub.link import Linked, link
 from linkage.hub.near_ties import near_ties, ties_by_source
-from linkage.hub.opened import open_batches
+from linkage.hub.opened import needs_approval, open_batches
 from linkage.hub.register import register
 from linkage.hub.retire import refuse_retired
 from linkage.hub.state import LINK, StateFolder, current_batches, place_copy
@@ -145,71 +148,105 @@ def run(
     ContractError
         ``future-month``.
     LinkError
-        ``no-batches``, ``wrong-project``, ``fingerprint-differs``, ``pseudonyms-changed``
+        ``no-batches``, ``wrong-project``, ``fingerprint-differs``, ``not-approved``; ``batches-changed`` while the run
+        waited to be approved; ``pseudonyms-changed``
         (:func:`linkage.hub.register.register`) or what :func:`linkage.hub.link.link` raises.
     ContractError, SealError
-        What :func:`linkage.hub.opened.open_batches` raises.
+        What :func:`linkage.hub.opened.needs_approval` and :func:`linkage.hub.opened.open_batches` raise.
     NotPermittedError
         The agreement of a source has ended, or is of another mode now; ``epoch-retired``.
     SealError
         A batch in the state folder is damaged or not the one taken in, or the ledger is broken.
     """
     refuse_future(month, today)
-    folder = StateFolder(Path(state))
+    folder, started = StateFolder(Path(state)), time.monotonic()
+
+    def ready() -> _Ready:
+        """Look at what is there, and hold it to what is agreed on the day that it is by now."""
+        day = today + dt.timedelta(seconds=time.monotonic() - started)
+        return _look(folder, senders, agreements, spec=spec, project=project, epoch=epoch, day=day)
+
     with folder.locked():
         folder.sweep()
-        refuse_retired(folder, epoch)
-        current = {
-            source: path
-            for source, path in current_batches(folder.root, epoch=epoch, spec=spec).items()
-            if source in senders and source in agreements
-        }
-        for source in current:
-            agreements[source].check_in_force(today)
-        manifests = {source: _verified(path, senders[source], agreements[source]) for source, path in current.items()}
-        _require_one_project(manifests, project)
-        _require_one_fingerprint(manifests)
-        digests = {source: path.stem for source, path in current.items()}
-        run_id = _run_id(month, project, epoch, spec, hub, analysis, digests, cost)
+        first = ready()
+        run_id = _run_id(month, project, epoch, spec, hub, analysis, first.digests, cost)
         target = Path(out) / run_id
-        done = _finished(target, run_id, list(current))
+        done = _finished(target, run_id, list(first.current))
         if done is not None:
             return done
+        shared = needs_approval(first.current, agreements, hub, None if approving is None else approving.opening)
+    joined = None
+    if shared and approving is not None:
+        _say(progress, "waiting for approvals")
+        listed = [OrderedBatch(source=source, digest=first.digests[source]) for source in shared]
+        said = {"project": project, "epoch": epoch, "month": month, "spec_digest": spec.digest}
+        joined = order_run(folder, approving, batches=listed, hub=hub, analysis=analysis, **said)
+    with folder.locked():
+        now = ready() if shared else first
+        if now.digests != first.digests:
+            raise LinkError(
+                "batches were taken in or refused while the run waited to be approved",
+                reason="batches-changed",
+                hint="run again: a new order names the batches that are current now",
+            )
+        keys: dict[str, Opener] = {source: joined if joined and source in shared else hub for source in now.current}
         encodings = open_batches(
-            current,
-            manifests,
-            folder=folder,
-            hub=hub,
-            analysis=analysis,
-            senders=senders,
-            agreements=agreements,
-            spec=spec,
-            month=month,
-            approving=approving,
-            progress=progress,
+            now.current, keys, folder=folder, hub=hub, senders=senders, spec=spec, progress=progress
         )
         _say(progress, "linking")
-        trusted = [source for source in senders if source in agreements and agreements[source].mode != "aggregate"]
-        repeats = frozenset(source for source, manifest in manifests.items() if not manifest.deduplicated)
+        repeats = frozenset(source for source, manifest in now.manifests.items() if not manifest.deduplicated)
         linked = link(encodings, spec, repeats=repeats, cost=cost, comparer=comparer)
         _say(progress, "registering")
         registered = register(linked.persons, folder=folder, hub=hub, run_id=run_id, month=month, epoch=epoch)
+        trusted = [source for source in senders if source in agreements and agreements[source].mode != "aggregate"]
         quality = {
             **linked.quality,
             "cost": cost,
             "registry": registered.summary,
-            "warnings": _warnings(linked.quality, month, manifests, trusted),
+            "warnings": _warnings(linked.quality, month, now.manifests, trusted),
         }
         _say(progress, "sealing")
-        with folder.writing(_files(target, list(current))):
-            content = _write(
-                target, linked, quality, current, manifests, hub, analysis, project=project, epoch=epoch, month=month
-            )
-            extra: dict[str, str | bool | int | None] = {"run_id": run_id, "month": month, "sources": len(current)}
+        files = _files(target, list(now.current))
+        with folder.writing(files):
+            content = _write(target, linked, quality, now, hub, analysis, project=project, epoch=epoch, month=month)
+            extra: dict[str, str | bool | int | None] = {"run_id": run_id, "month": month, "sources": len(keys)}
             ledger.append(folder.ledger, actor=hub.name, action=LINK, object_digest=content["person_map"], extra=extra)
             with atomic_write(target / QUALITY, private=True) as temporary:
                 temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    return _run(target, run_id, list(current), content, fresh=True)
+    return _run(target, run_id, list(now.current), content, fresh=True)
+
+
+class _Ready(NamedTuple):
+    """Source -> current batch, what it says of itself, and its digest."""
+
+    current: dict[str, Path]
+    manifests: dict[str, BatchManifest]
+    digests: dict[str, str]
+
+
+def _look(
+    folder: StateFolder,
+    senders: Mapping[str, PublicParty],
+    agreements: Mapping[str, Agreement],
+    *,
+    spec: LinkageSpec,
+    project: str,
+    epoch: str,
+    day: dt.date,
+) -> _Ready:
+    """Find the current batches of trusted sources, verify them, and hold them to the agreements of the day."""
+    refuse_retired(folder, epoch)
+    current = {
+        source: path
+        for source, path in current_batches(folder.root, epoch=epoch, spec=spec).items()
+        if source in senders and source in agreements
+    }
+    for source in current:
+        agreements[source].check_in_force(day)
+    manifests = {source: _verified(path, senders[source], agreements[source]) for source, path in current.items()}
+    _require_one_project(manifests, project)
+    _require_one_fingerprint(manifests)
+    return _Ready(current, manifests, {source: path.stem for source, path in current.items()})
 
 
 def _say(progress: Callable[[str], None] | None, word: str) -> None:
@@ -239,8 +276,7 @@ def _write(
     target: Path,
     linked: Linked,
     quality: dict[str, Any],
-    batches: Mapping[str, Path],
-    manifests: Mapping[str, BatchManifest],
+    ready: _Ready,
     hub: Party,
     analysis: PublicParty,
     *,
@@ -249,14 +285,13 @@ def _write(
     month: str,
 ) -> dict[str, Any]:
     """Write all of a run but what says that it is done, and return what that shall say."""
-    digests = {source: path.stem for source, path in batches.items()}
-    for source, path in batches.items():
+    for source, path in ready.current.items():
         place_copy(path, _copy(target, source))
     seal_person_map(
         target / MAP,
         linked.persons,
         quality,
-        list(digests.values()),
+        list(ready.digests.values()),
         hub,
         analysis,
         project=project,
@@ -265,10 +300,10 @@ def _write(
         run_id=target.name,
         draws=(linked.draws.record, linked.draws.person),
     )
-    _write_ties(target, linked, list(batches))
+    _write_ties(target, linked, list(ready.current))
     sealed = file_digest(target / MAP)
-    months = {source: manifest.month for source, manifest in manifests.items()}
-    return {"run_id": target.name, "person_map": sealed, "batches": digests, "months": months, **quality}
+    months = {source: manifest.month for source, manifest in ready.manifests.items()}
+    return {"run_id": target.name, "person_map": sealed, "batches": ready.digests, "months": months, **quality}
 
 
 def _write_ties(folder: Path, linked: Linked, sources: list[str]) -> None:

@@ -8,6 +8,8 @@
       quarantine/<digest>.batch, .json      refused, with the reason beside it
       receipts/<digest>.<status>.receipt    for the agencies
       orders/                               run orders and their approvals
+      registry/, certificates/, runs/       persons and their ids; what was destroyed; finished runs
+      lock                                  held by the process that works on the folder
       ledger                                what was done; the only thing that decides what counts
       unfinished                            files that a run is writing now, elsewhere perhaps; gone when it is done
 
@@ -21,7 +23,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from linkage.contract.spec import LinkageSpec
@@ -50,6 +52,8 @@ class Current:
     epoch: str
     spec_digest: str
     fingerprint: str
+    refused: bool = False
+    """Whether it was opened and was not what it said: it is not linked, and nothing older comes after it."""
 
 
 @dataclass
@@ -80,8 +84,11 @@ class History:
         )
 
     def refuse(self, digest: str) -> None:
-        """Note that a batch that was taken in is none: its source has no current one, and it cannot come again."""
-        self.current = {source: entry for source, entry in self.current.items() if entry.digest != digest}
+        """Note that a batch that was taken in is none: its source has none to be linked until a newer one comes."""
+        self.current = {
+            source: replace(entry, refused=True) if entry.digest == digest else entry
+            for source, entry in self.current.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -220,7 +227,7 @@ def current_batches(state: Path, *, epoch: str, spec: LinkageSpec) -> dict[str, 
     folder = StateFolder(Path(state))
     found: dict[str, Path] = {}
     for source, entry in sorted(folder.history().current.items()):
-        if entry.epoch == epoch and entry.spec_digest == spec.digest:
+        if not entry.refused and entry.epoch == epoch and entry.spec_digest == spec.digest:
             found[source] = folder.batch(source, entry.digest)
             if not found[source].is_file():
                 raise SealError(

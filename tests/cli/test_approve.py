@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
-from linkage.exchange.approval.shared import load_opening
+from linkage.exchange import create_party, load_party, load_public
+from linkage.exchange.approval.orders import OrderedBatch, write_order
+from linkage.exchange.approval.shared import create_opening, load_opening
+from linkage.exchange.opening import OpeningKey
 
 Run = Callable[..., Any]
 MONTH = "2026-11"
@@ -39,9 +42,10 @@ def shared(sites: Any, linkage: Run) -> Any:
     return sites
 
 
-def submit(linkage: Run, sites: Any, extracts: dict[str, Path], source: str) -> Any:
+def submit(linkage: Run, sites: Any, extracts: dict[str, Path], source: str, *words: str) -> Any:
     settings = sites.settings(source)
-    return linkage("steward", "submit", extracts[source], "--source", source, "--month", MONTH, "--settings", settings)
+    named = ("--source", source, "--month", MONTH, "--settings", settings)
+    return linkage("steward", "submit", extracts[source], *named, *words)
 
 
 def test_two_agencies_approve_a_run(shared: Any, linkage: Run, command: Run, extracts: dict[str, Path]) -> None:
@@ -96,7 +100,8 @@ def test_a_holder_that_is_no_agency_approves_too(
     assert linkage("keys", "opening", *public, *words).code == 0
     (shared.root / "court" / "linkage.toml").write_text(
         'project = "milwaukee"\nepoch = "2026-1"\nprofile = "default"\n[holder]\nparty_key = "keys/court.key"\n'
-        'hub = "../hub/keys/hub.pub"\nopening = "../board/opening.pub"\noutbox = "outbox"\n'
+        'hub = "../hub/keys/hub.pub"\nanalysis = "../analysis/keys/analysis.pub"\n'
+        'opening = "../board/opening.pub"\noutbox = "outbox"\n'
     )
     settings = shared.settings("hub")
     settings.write_text(settings.read_text() + 'court = "../court/keys/court.pub"\n')
@@ -129,7 +134,9 @@ def test_show_tells_who_approves(shared: Any, linkage: Run) -> None:
         "project": "milwaukee",
         "epoch": "2026-1",
         "key_id": load_opening(path).key_id,
-        "approved_by": "2 of dcf, mpd",
+        "approved_by": "2 of dcf ({dcf}), mpd ({mpd})".format(
+            **{name: load_public(shared.root / name / "keys" / f"{name}.pub").key_id for name in ("dcf", "mpd")}
+        ),
     }
 
 
@@ -172,3 +179,55 @@ def test_a_hub_holds_no_share_of_its_own_key(shared: Any, linkage: Run) -> None:
     settings.write_text(settings.read_text().replace("board/opening.pub", "board/own.pub"))
     told = linkage("hub", "link", "--out", shared.root / "run", "--month", MONTH, "--settings", settings)
     assert (told.code, "holds a share" in told.err) == (4, True)
+
+
+def test_an_agency_finds_its_own_key_among_the_holders_or_seals_nothing(
+    shared: Any, linkage: Run, extracts: dict[str, Path], tmp_path: Path
+) -> None:
+    """Whoever makes the file could hold both shares under the agencies' names."""
+    for number, names in enumerate((("mpd", "dcf"), ("mpd", "hub"))):
+        forged = [load_public(create_party(tmp_path / f"{number}{name}", name)[1]) for name in names]
+        opening = shared.root / "board" / "opening.pub"
+        opening.unlink()
+        create_opening(opening, "milwaukee", "2026-1", forged, 2)
+        told = submit(linkage, shared, extracts, "mpd")
+        assert told.code == 4
+        assert ("in this party's name" in told.err) or ("holds a share" in told.err)
+        assert not shared.inbox.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"analysis": "dcf"}, "another party than the analysis"),
+        ({"spec_digest": "0" * 64}, "another spec"),
+        ({"batches": "other"}, "none that is in the outbox"),
+    ],
+)
+def test_an_order_for_something_else_is_not_approved(
+    shared: Any, linkage: Run, extracts: dict[str, Path], tmp_path: Path, change: dict[str, str], words: str
+) -> None:
+    settings = shared.settings("mpd")
+    settings.write_text(settings.read_text().replace('outbox = "../hub/inbox"', 'outbox = "outbox"'))
+    told = submit(linkage, shared, extracts, "mpd", "--json")
+    assert told.code == 0, told.err
+    sent = told.json
+    digest = sent["digest"] if "batches" not in change else "1" * 64
+    order = tmp_path / "a.order"
+    write_order(
+        order,
+        project="milwaukee",
+        epoch="2026-1",
+        month=MONTH,
+        spec_digest=change.get("spec_digest", sent["manifest"]["spec_digest"]),
+        opening=load_opening(shared.root / "board" / "opening.pub"),
+        batches=[OrderedBatch(source="mpd", digest=digest)],
+        analysis=load_public(
+            shared.root / change.get("analysis", "analysis") / "keys" / f"{change.get('analysis', 'analysis')}.pub"
+        ),
+        key=OpeningKey.create().public,
+        hub=load_party(shared.root / "hub" / "keys" / "hub.key"),
+    )
+    told = linkage("steward", "approve", order, "--yes", "--settings", settings)
+    assert (told.code, words in told.err) == (4, True)
+    assert not list((settings.parent / "outbox").glob("*.approval"))

@@ -6,12 +6,14 @@ import datetime as dt
 import random
 import threading
 import time
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from cryptography.exceptions import InvalidTag
 
 from linkage.contract import load_agreement, load_spec
 from linkage.contract.spec import digest
@@ -33,7 +35,9 @@ from linkage.exchange import (
 from linkage.exchange.approval.orders import approve, read_order
 from linkage.exchange.approval.shared import SharedOpening, create_opening, open_share, wrap_share
 from linkage.exchange.canonical import encode_bytes, pack
-from linkage.exchange.documents import write_document
+from linkage.exchange.custody.shares import join, split
+from linkage.exchange.documents import read_document, write_document
+from linkage.exchange.opening import OpeningKey
 from linkage.hub.approvals import Approving
 from linkage.hub.intake import Intake, inbox_batches, take_in
 from linkage.hub.run import HubRun, run
@@ -188,15 +192,37 @@ def test_no_key_that_the_hub_has_opens_a_batch(hub: Hub) -> None:
     assert refused.value.reason == "not-for-us"
 
 
-def test_approvals_that_are_kept_open_nothing_later(hub: Hub) -> None:
-    """A thief of the hub's disk after a run: orders, approvals, batches, the hub's own key; and no one-time key."""
+def test_what_a_run_leaves_opens_nothing(
+    hub: Hub, parties: dict[str, Party], opening: SharedOpening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thief of the hub's disk has orders, approvals, batches and the hub's own key; and no one-time key, no share."""
+    made: list[OpeningKey] = []
+    create = OpeningKey.create.__func__  # type: ignore[attr-defined]
+    monkeypatch.setattr(OpeningKey, "create", classmethod(lambda cls: made.append(create(cls)) or made[-1]))
     hub.send("mpd"), hub.send("dcf")
     hub.take_in().require_all()
     thread = hub.answer(lambda order: [hub.approve(order, name) for name in ("mpd", "dcf")] and None)
     hub.run()
     thread.join()
+    (one_time,) = made
+    shares = [open_share(opening, parties[name]) for name in ("mpd", "dcf")]
+    whole = join(shares)
+    secrets = [form for seed in (one_time.seed, whole) for form in (seed, seed.hex().encode(), b64encode(seed))]
+    secrets += [
+        " ".join(words.split()[at : at + 3]).encode() for words in shares for at in range(len(words.split()) - 2)
+    ]
+    left = {path: path.read_bytes() for path in hub.root.rglob("*") if path.is_file()}
+    assert not [path for path, content in left.items() if any(secret in content for secret in secrets)]
     approvals = sorted(hub.state.orders.glob("*.approval"))
     assert len(approvals) == 2
+    for approval in approvals:
+        content = read_document(approval, "approval", (1,)).content
+        sealed = b64decode(content["share"])
+        info = pack("linkage approval v1", content["order"], content["opening"], content["holder"])
+        assert one_time.unwrap(sealed, info).decode().rstrip() in shares
+        for party in parties.values():
+            with pytest.raises((InvalidTag, ValueError)):
+                party.unwrap(sealed, info)
     for approval in approvals:
         approval.replace(hub.inbox / approval.name)
     hub.send("mpd")  # another batch: another run, which the old approvals are not for
@@ -205,7 +231,104 @@ def test_approvals_that_are_kept_open_nothing_later(hub: Hub) -> None:
         hub.run(life=2)
     assert refused.value.reason == "not-approved"
     assert "0 of the 2" in str(refused.value)
-    assert not [path for path in hub.root.rglob("*") if path.suffix in (".key", ".part")]
+
+
+def test_another_file_in_the_place_of_an_approved_batch_is_not_opened(hub: Hub) -> None:
+    """Signed by the same agency, and not what was approved: swapped while the run waited."""
+    named = file_digest(hub.send("mpd"))
+    hub.send("dcf")
+    hub.take_in().require_all()
+
+    def answers(order: Path) -> None:
+        hub.send("mpd").replace(hub.state.batch("mpd", named))
+        for name in ("mpd", "dcf"):
+            hub.approve(order, name)
+
+    thread = hub.answer(answers)
+    with pytest.raises(SealError) as refused:
+        hub.run()
+    thread.join()
+    assert refused.value.reason == "damaged"
+    assert not list((hub.root / "runs").rglob("*")) and not list(hub.state.quarantine.glob("*"))
+
+
+def test_batches_that_come_while_a_run_waits_make_a_new_order_necessary(hub: Hub) -> None:
+    hub.send("mpd"), hub.send("dcf")
+    hub.take_in().require_all()
+
+    def answers(order: Path) -> None:
+        hub.send("pohsey")
+        hub.take_in().require_all()  # the wait does not hold the state folder
+        for name in ("mpd", "dcf"):
+            hub.approve(order, name)
+
+    thread = hub.answer(answers)
+    with pytest.raises(LinkError) as refused:
+        hub.run()
+    thread.join()
+    assert refused.value.reason == "batches-changed"
+
+
+def test_an_agreement_that_ends_while_a_run_waits_is_not_linked(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.agreements["mpd"] = hub.agreements["mpd"].model_copy(update={"ends": TODAY})
+    hub.send("mpd"), hub.send("dcf")
+    hub.take_in().require_all()
+    passed = [0.0]
+    monkeypatch.setattr("linkage.hub.run.time.monotonic", lambda: passed[0])
+
+    def answers(order: Path) -> None:
+        passed[0] = 2 * 24 * 3600.0
+        for name in ("mpd", "dcf"):
+            hub.approve(order, name)
+
+    thread = hub.answer(answers)
+    with pytest.raises(NotPermittedError) as refused:
+        hub.run()
+    thread.join()
+    assert refused.value.reason == "no-agreement"
+
+
+def test_shares_that_do_not_fit_are_told_and_named_at_the_end(
+    hub: Hub, parties: dict[str, Party], tmp_path: Path
+) -> None:
+    """Holders whose shares join to something else, of another length even, bring no run down."""
+    other = [words for words in split(b"\1" * 16, 2, 2)]
+    hub.send("mpd"), hub.send("dcf")
+    hub.take_in().require_all()
+
+    def answers(order: Path) -> None:
+        read, found = read_order(order, parties["hub"].public)
+        for name, words in zip(("mpd", "dcf"), other, strict=True):
+            info = pack("linkage approval v1", found, read.opening, parties[name].key_id)
+            share = encode_bytes(wrap_share(words, read.key, info))
+            content = {"order": found, "opening": read.opening, "holder": parties[name].key_id, "share": share}
+            write_document(hub.inbox / f"{name}.approval", "approval", 1, content, parties[name])
+
+    thread = hub.answer(answers)
+    with pytest.raises(LinkError) as refused:
+        hub.run(life=4)
+    thread.join()
+    assert "do not fit together" in str(refused.value)
+    assert len([line for line in hub.told if "do not fit together" in line]) == 1
+
+
+def test_all_bad_batches_are_refused_at_once_and_nothing_older_comes_back(hub: Hub) -> None:
+    kept_back = hub.send("mpd")
+    kept_back = kept_back.replace(hub.root / "kept-back.batch")
+    for source in ("mpd", "pohsey"):
+        hub.send(source, filters=1)
+    hub.send("dcf")
+    hub.take_in().require_all()
+    thread = hub.answer(lambda order: [hub.approve(order, name) for name in ("mpd", "dcf")] and None)
+    with pytest.raises(SealError) as refused:
+        hub.run()
+    thread.join()
+    assert "mpd, pohsey" in str(refused.value)
+    kept_back.replace(hub.inbox / "mpd.batch")
+    (entry,) = hub.take_in().quarantined
+    assert entry.reason == "stale"
+    hub.send("mpd")
+    hub.take_in().require_all()
 
 
 def test_one_holder_is_not_enough(hub: Hub) -> None:
@@ -242,6 +365,7 @@ def test_what_is_no_approval_is_told_and_passed_over(hub: Hub, parties: dict[str
     hub.run()
     thread.join()
     refused = [line for line in hub.told if "refused" in line]
+    assert {line.split(":")[0] for line in refused} == {str(path) for path in hub.inbox.glob("*.approval")}
     for reason in ("malformed", "bad-signature", "untrusted-sender", "cannot-open"):
         assert any(reason in line for line in refused)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -30,8 +31,20 @@ from linkage.exchange.keys import Party, PublicParty
 from linkage.exchange.manifest import HEX32, Strict
 from linkage.exchange.opening import MLKEM1024_SIZE, P384_SIZE, OpeningKey, PublicOpeningKey
 from linkage.exchange.reasons import refuse
+from linkage.exchange.secret import Secret
 
-__all__ = ["LIFE", "Approval", "Order", "OrderedBatch", "approve", "open_approval", "read_order", "write_order"]
+__all__ = [
+    "LIFE",
+    "Approval",
+    "GivenShare",
+    "Order",
+    "OrderedBatch",
+    "approve",
+    "open_approval",
+    "read_order",
+    "require_agreed",
+    "write_order",
+]
 
 LIFE = 7 * 24 * 3600
 """Seconds for which an order can be approved, at most."""
@@ -104,6 +117,15 @@ class Order(Strict):
     def key(self) -> PublicOpeningKey:
         """The one-time key."""
         return PublicOpeningKey(load_bytes(self.mlkem1024, MLKEM1024_SIZE), load_bytes(self.p384, P384_SIZE))
+
+
+@dataclass(frozen=True, repr=False)
+class GivenShare(Secret):
+    """What a verified approval gives: who approved, the share (a secret), and the approval as it was read."""
+
+    holder: str
+    share: str
+    document: Document
 
 
 class Approval(Strict):
@@ -235,13 +257,46 @@ def approve(order: Order, digest: str, path: Path, *, opening: SharedOpening, pa
     write_document(path, _APPROVAL, _VERSION, content, party)
 
 
+def require_agreed(
+    order: Order, *, analysis: PublicParty, spec_digest: str, own: tuple[str, frozenset[str]] | None
+) -> None:
+    """Hold an order to what its holder has agreed to.
+
+    Parameters
+    ----------
+    analysis, spec_digest
+        Whom the person map may be sealed for, and what may be linked by.
+    own
+        The holder's source and the digests of batches that it sent, where it knows them.
+
+    Raises
+    ------
+    NotPermittedError
+        ``order-differs``, with all that differs.
+    """
+    wrong = []
+    if order.analysis != analysis.key_id:
+        wrong.append("the person map is for another party than the analysis in the settings")
+    if order.spec_digest != spec_digest:
+        wrong.append("the hub links by another spec than the settings name")
+    if own is not None and any(batch.source == own[0] and batch.digest not in own[1] for batch in order.batches):
+        wrong.append("the batch of your own source is none that is in the outbox")
+    if wrong:
+        raise NotPermittedError(
+            "the order asks for something else than was agreed",
+            reason="order-differs",
+            hint="do not approve; ask the hub's operator",
+            problems=wrong,
+        )
+
+
 def _info(order: str, opening: str, holder: str) -> bytes:
     return pack("linkage approval v1", order, opening, holder)
 
 
 def open_approval(
     path: Path, digest: str, *, opening: SharedOpening, holders: Sequence[PublicParty], key: OpeningKey
-) -> tuple[str, str] | None:
+) -> GivenShare | None:
     """Verify an approval and open the share in it.
 
     Parameters
@@ -259,8 +314,8 @@ def open_approval(
 
     Returns
     -------
-    tuple of str or None
-        The holder's key id and its share, a secret; None if the approval is for another order.
+    GivenShare or None
+        None if the approval is for another order.
 
     Raises
     ------
@@ -280,7 +335,7 @@ def open_approval(
         share = key.unwrap(sealed, _info(digest, approval.opening, approval.holder)).decode("ascii")
     except (InvalidTag, ValueError):
         raise refuse("cannot-open") from None
-    return approval.holder, share.rstrip(" ")
+    return GivenShare(approval.holder, share.rstrip(" "), document)
 
 
 def _approval(document: Document) -> tuple[Approval, bytes]:

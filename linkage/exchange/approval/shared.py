@@ -43,7 +43,7 @@ from linkage.exchange.keyfile import (
 from linkage.exchange.keys import Party, PublicParty, require_names
 from linkage.exchange.manifest import HEX32
 from linkage.exchange.opening import MLKEM1024_SIZE, OVERHEAD, P384_SIZE, OpeningKey, PublicOpeningKey
-from linkage.exchange.secret import Secret
+from linkage.exchange.secret import Secret, keep_out_of_dumps
 
 __all__ = [
     "WRAPPED_SHARE",
@@ -158,6 +158,7 @@ def create_opening(
             reason="bad-holders",
             hint="each holder is a party of its own, with its own public key file",
         )
+    keep_out_of_dumps()
     key = OpeningKey.create()
     words = shares.split(key.seed, threshold, len(holders))
     held = []
@@ -279,11 +280,18 @@ def join_opening(opening: SharedOpening, words: Sequence[str]) -> JoinedOpening:
     KeyFileError
         ``too-few-shares``; ``bad-shares`` if they do not fit each other, or make another key.
     """
-    key = OpeningKey(shares.join(words))
+    try:
+        key = OpeningKey(shares.join(words))
+    except CanonicalError:  # shares of something else, that join to another length
+        raise _other_key() from None
     if not hmac.compare_digest(key.key_id.encode(), opening.public.key_id.encode()):
-        raise KeyFileError(
-            "the shares make another key than this one",
-            reason="bad-shares",
-            hint="all holders must use the same opening key file; compare its key id",
-        )
+        raise _other_key()
     return JoinedOpening(opening.key_id, key)
+
+
+def _other_key() -> KeyFileError:
+    return KeyFileError(
+        "the shares make another key than this one",
+        reason="bad-shares",
+        hint="all holders must use the same opening key file; compare its key id",
+    )
