@@ -139,7 +139,7 @@ def _survey(scores: _Scores, nodes: Floats) -> tuple[Ints, float, float]:
         top = value.argmax(axis=1)
         rows, middle = np.arange(live.size), np.clip(top, 1, nodes.size - 2)
         left, centre, right = (value[rows, middle + k] for k in (-1, 0, 1))
-        bend = np.minimum(left - 2 * centre + right, -1e-300)
+        bend = np.minimum(left - 2 * centre + right, -1e-9)
         gain = np.where(
             middle == top, np.minimum((left - right) ** 2 / (-8 * bend), centre - np.minimum(left, right)), 0
         )
