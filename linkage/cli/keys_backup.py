@@ -71,7 +71,7 @@ def destroy(
     reason: Annotated[Reason, cyclopts.Parameter(name="--reason")],
     key: Annotated[Path, cyclopts.Parameter(name="--key")],
 ) -> None:
-    """Overwrite and remove a private key file, and sign a certificate of it.
+    """Overwrite and remove a private key file, and sign a certificate of it; finish what was cut off.
 
     Parameters
     ----------
@@ -82,7 +82,8 @@ def destroy(
     reason
         rotated, revoked, suspicion or retired.
     key
-        Private key of the party that signs the certificate; it may be the one that is destroyed.
+        Private key of the party that signs the certificate; it may be the one that is destroyed (and where that was
+        cut off, the party's new one).
     """
     party = load_party(key)
     certificate = destroy_key(file, expected=identity, reason=reason, party=party, keys=key.parent)

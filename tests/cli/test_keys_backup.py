@@ -49,7 +49,7 @@ def test_backup_destroy_restore(site: Path, run: Run) -> None:
     _, said = run("restore", pages / "share-01-of-03.html", pages / "share-03-of-03.html", "--out", path)
     assert path.read_bytes() == before and check in said.replace(" ", "")
     actions = [entry.action for entry in ledger.entries(site / "mpd" / "ledger")]
-    assert actions == ["key-backup", "key-destroy", "key-restore"]
+    assert actions == ["key-backup", "key-destroy-begun", "key-destroy", "key-restore"]
 
 
 def test_a_partys_own_key_is_destroyed_and_signs_for_it(site: Path, run: Run) -> None:

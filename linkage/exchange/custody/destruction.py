@@ -8,10 +8,12 @@ snapshots.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
+import os
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, StringConstraints, ValidationError
 
@@ -22,17 +24,30 @@ from linkage.exchange.custody.files import overwrite_leftovers
 from linkage.exchange.custody.keystore import KeystoreKeeper
 from linkage.exchange.custody.overwriting import METHOD, overwrite
 from linkage.exchange.documents import read_document, write_document
+from linkage.exchange.envelope import file_digest
 from linkage.exchange.keyfile import KIND_LINKAGE, KIND_PARTY, read_key_file, read_protected
 from linkage.exchange.keys import Party, PublicParty
 from linkage.exchange.manifest import HEX32, Strict
 from linkage.exchange.reasons import refuse
 
-__all__ = ["Destruction", "destroy_key", "key_identity", "read_destruction"]
+__all__ = ["BEGUN", "DONE", "Destruction", "destroy_key", "key_identity", "read_destruction"]
+
+BEGUN, DONE = "key-destroy-begun", "key-destroy"
+"""Actions in the ledger: a key is to be destroyed; it is, and this is the certificate."""
 
 _KIND = "key-destruction"
 _VERSION = 1
 
 Reason = Literal["rotated", "revoked", "suspicion", "retired"]
+
+
+class _Meant(NamedTuple):
+    """Which key is to be destroyed, and its entry in the keystore if it has one."""
+
+    kind: str
+    of: str
+    identity: str
+    entry: str | None
 
 
 class Destruction(Strict):
@@ -86,7 +101,8 @@ def key_identity(path: Path) -> tuple[str, str, str]:
 def destroy_key(path: Path, *, expected: str, reason: Reason, party: Party, keys: Path) -> Path:
     """Overwrite and remove a private key file, and its entry in the keystore if it has one; sign that it was done.
 
-    Old content that a command which was cut off has left beside the file goes with it.
+    Old content that a command which was cut off has left beside the file goes with it. The ledger has it first: if this
+    is cut off in turn, the same call finishes it, with what is left of the file or without.
 
     Parameters
     ----------
@@ -97,7 +113,8 @@ def destroy_key(path: Path, *, expected: str, reason: Reason, party: Party, keys
     reason
         Why.
     party
-        Who does it and signs. Its own key may be the one: it is loaded already.
+        Who does it and signs. Its own key may be the one: it is loaded already. (If that is cut off after the key is
+        gone, the party's new key finishes it.)
     keys
         The party's folder of keys: for the certificate and the ledger.
 
@@ -111,33 +128,88 @@ def destroy_key(path: Path, *, expected: str, reason: Reason, party: Party, keys
     KeyFileError
         ``another-key`` if the file holds another one than is meant; ``linked`` or ``unwritable`` if it cannot be
         overwritten; ``keystore-failed`` if the keystore has its entry still; or as :func:`key_identity`.
+    SealError
+        ``ledger-broken``.
     """
-    kind, of, identity = key_identity(path)
-    if not hmac.compare_digest("".join(expected.split()).lower().encode(), identity.encode()):
+    path, keys = Path(path), Path(keys)
+    identity = "".join(expected.split()).lower()
+    begun, done = _begun(path, identity, keys)
+    meant = _meant(path, identity, begun)
+    certificate = keys / f"destroyed-{meant.identity}.certificate"
+    there = os.path.lexists(path)
+    if not there and done is not None and certificate.is_file() and file_digest(certificate) == done:
+        return certificate
+    content = _certificate(meant, reason, party)
+    keystore = KeystoreKeeper() if meant.entry is not None else None
+    extra: dict[str, str | bool | int | None] = {
+        **{"kind": meant.kind, "of": meant.of, "key": meant.identity, "reason": reason, "method": METHOD},
+        **{"place": _place(path), "entry": meant.entry},
+    }
+    if begun is None or done is not None:
+        ledger.append(keys / LEDGER, actor=party.name, action=BEGUN, extra=extra)
+    overwrite_leftovers(path)
+    if keystore is not None:
+        keystore.forget({"by": "keystore", "entry": str(meant.entry)})  # before the file, which names the entry
+    if there:
+        overwrite(path)
+    digest = write_document(certificate, _KIND, _VERSION, content.model_dump(), party)
+    ledger.append(keys / LEDGER, actor=party.name, action=DONE, object_digest=digest, extra=extra)
+    return certificate
+
+
+def _meant(path: Path, identity: str, begun: _Meant | None) -> _Meant:
+    """Return what is to be destroyed: as the file says, or as the ledger does where that was begun already."""
+    try:
+        kind, of, found = key_identity(path)
+        protected = read_protected(path, (kind,))
+    except KeyFileError as error:
+        if begun is None or error.reason not in ("missing", "malformed"):  # gone, or overwritten in part
+            raise
+        return begun
+    if not hmac.compare_digest(identity.encode(), found.encode()):
         raise KeyFileError(
             f"{path}: holds another key than the one that was named",
             reason="another-key",
             hint="linkage keys show tells its check value or key id; give the whole of it",
         )
-    content = _certificate(kind=kind, of=of, identity=identity, reason=reason, party=party)
-    protected = read_protected(path, (kind,))
-    keystore = KeystoreKeeper() if protected is not None and protected.keeper["by"] == "keystore" else None
-    overwrite_leftovers(path)
-    if protected is not None and keystore is not None:
-        keystore.forget(protected.keeper)  # before the file, which names the entry
-    overwrite(path)
-    certificate = Path(keys) / f"destroyed-{identity}.certificate"
-    digest = write_document(certificate, _KIND, _VERSION, content.model_dump(), party)
-    extra: dict[str, str | bool | int | None] = {"kind": kind, "key": identity, "reason": reason, "method": METHOD}
-    ledger.append(Path(keys) / LEDGER, actor=party.name, action="key-destroy", object_digest=digest, extra=extra)
-    return certificate
+    return _Meant(kind, of, found, protected.keeper.get("entry") if protected is not None else None)
 
 
-def _certificate(*, kind: str, of: str, identity: str, reason: str, party: Party) -> Destruction:
+def _begun(path: Path, identity: str, keys: Path) -> tuple[_Meant | None, str | None]:
+    """Look in the ledgers of the party and of the file's folder for the last time that this key was destroyed here.
+
+    Returns
+    -------
+    begun
+        What was to be destroyed; None if it was never begun.
+    done
+        Digest of the certificate; None if it was not finished.
+    """
+    begun, done = None, None
+    for book in dict.fromkeys((path.absolute().parent / LEDGER, keys.absolute() / LEDGER)):
+        for entry in ledger.entries(book) if book.exists() else ():
+            extra = entry.extra
+            if (extra.get("key"), extra.get("place")) != (identity, _place(path)):
+                continue
+            if entry.action == BEGUN:
+                kept = extra["entry"]
+                begun = _Meant(str(extra["kind"]), str(extra["of"]), identity, None if kept is None else str(kept))
+                done = None
+            elif entry.action == DONE:
+                done = entry.object
+    return begun, done
+
+
+def _place(path: Path) -> str:
+    """SHA-256, hex, of where a file lies: tells it from others of the same key without naming folders."""
+    return hashlib.sha256(os.fsencode(path.parent.resolve() / path.name)).hexdigest()
+
+
+def _certificate(meant: _Meant, reason: str, party: Party) -> Destruction:
     content = {
-        "kind": kind,
-        "of": of,
-        "identity": identity,
+        "kind": meant.kind,
+        "of": meant.of,
+        "identity": meant.identity,
         "method": METHOD,
         "standard": "nist-sp-800-88-clear",
         "reason": reason,
