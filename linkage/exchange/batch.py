@@ -246,8 +246,10 @@ def verify_batch(path: Path, sender: PublicParty) -> BatchManifest:
     return _manifest(verify(path, sender, "batch"))
 
 
-def open_encodings(path: Path, hub: Opener, sender: PublicParty) -> pl.DataFrame:
+def open_encodings(path: Path, hub: Opener, sender: PublicParty, *, digest: str | None = None) -> pl.DataFrame:
     """Verify a batch, open the hub's compartment and check it against its counts.
+
+    With ``digest`` the file must be that one, see :func:`~linkage.exchange.envelope.read_compartments`.
 
     Returns
     -------
@@ -262,7 +264,7 @@ def open_encodings(path: Path, hub: Opener, sender: PublicParty) -> pl.DataFrame
         ``two-roles`` if this process has opened facts or holds the linkage key.
     """
     take_up(Holding.ENCODINGS)
-    envelope, (content,) = read_compartments(path, (ENCODINGS,), hub, sender, "batch")
+    envelope, (content,) = read_compartments(path, (ENCODINGS,), hub, sender, "batch", digest=digest)
     manifest = _manifest(envelope)
     if manifest.records is None or manifest.rows is None:
         records, content = _counted(content)
