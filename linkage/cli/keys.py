@@ -93,6 +93,8 @@ def party(
 def renew(old: Path, *, out: Annotated[Path, cyclopts.Parameter(name="--out")]) -> None:
     """Make a party's keys anew, with the pseudonyms it had: after a theft, on a schedule, or where OLD is outdated.
 
+    Where OLD is protected, so is the new key, by the same keystore or token.
+
     Parameters
     ----------
     old
@@ -102,6 +104,8 @@ def renew(old: Path, *, out: Annotated[Path, cyclopts.Parameter(name="--out")]) 
     """
     private_path, public_path = renew_party(old, out)
     say(f"private, stays here: {private_path}")
+    protected = read_protected(private_path, (KIND_PARTY,))
+    say(f"opens with: {protected.opens_with}" if protected else "it is plain, as the old one: linkage keys protect")
     say(f"public, for the others, in place of the old one: {public_path}")
     say(f"key id, to be compared by voice: {spaced(load_public(public_path).key_id)}")
 

@@ -75,15 +75,29 @@ def make_private_folder(folder: Path) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
 
 
-def write_key_file(path: Path, content: dict[str, Any]) -> None:
-    """Write a new key file, mode 0600 if it holds a secret, 0644 otherwise.
+def write_key_file(path: Path, content: dict[str, Any], keeper: Keeper | None = None) -> None:
+    """Write a new key file, mode 0600 if it holds a secret, 0644 otherwise; with a keeper protected from the first.
 
     Raises
     ------
     KeyFileError
-        ``exists`` if there is a file of that name already, ``unwritable`` if the folder forbids it.
+        ``exists`` if there is a file of that name already, ``unwritable`` if the folder forbids it; and what the keeper
+        says.
     """
-    mode = 0o600 if content["kind"] in _SECRET_KINDS else 0o644
+    if keeper is None:
+        _write_new(path, b"linkage-key/%d\n" % _NEWEST[content["kind"]] + dump(content) + b"\n", content["kind"])
+        return
+    data, protected = protect(_NEWEST[content["kind"]], content, keeper)
+    try:
+        _write_new(path, data, content["kind"])
+    except BaseException:
+        with suppress(KeyFileError):  # a key that opens no file; what went wrong first is to be told
+            keeper.forget(protected.keeper)
+        raise
+
+
+def _write_new(path: Path, data: bytes, kind: str) -> None:
+    mode = 0o600 if kind in _SECRET_KINDS else 0o644
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), mode)
     except FileExistsError:
@@ -96,7 +110,7 @@ def write_key_file(path: Path, content: dict[str, Any]) -> None:
         raise KeyFileError(f"{path}: cannot be written", reason="unwritable") from None
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(b"linkage-key/%d\n" % _NEWEST[content["kind"]] + dump(content) + b"\n")
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
     except BaseException:

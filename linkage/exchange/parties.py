@@ -30,6 +30,7 @@ from linkage.errors import KeyFileError
 from linkage.exchange import signatures
 from linkage.exchange.archived import ArchivedOpeningKey
 from linkage.exchange.canonical import CanonicalError, encode_bytes, load_bytes, pack
+from linkage.exchange.custody.protected import Keeper
 from linkage.exchange.keyfile import (
     KIND_PARTY,
     KIND_PUBLIC,
@@ -39,6 +40,7 @@ from linkage.exchange.keyfile import (
     malformed_key,
     old_key,
     read_key_file,
+    read_protected,
     write_key_file,
 )
 from linkage.exchange.opening import OpeningKey, PublicOpeningKey
@@ -264,7 +266,8 @@ def renew_party(old: Path, folder: Path) -> tuple[Path, Path]:
     """Make a party's keys anew, of the present version, and keep its pseudonyms.
 
     All keys that sign and open are new, and so is the key id, which the others compare by voice as for a first key.
-    The secret behind the pseudonyms stays, so that the hub's persons stay the same from month to month.
+    The secret behind the pseudonyms stays, so that the hub's persons stay the same from month to month. What a keystore
+    or a token keeps of the old file it keeps of the new one: the secrets of a protected key are never written plain.
 
     Parameters
     ----------
@@ -282,13 +285,16 @@ def renew_party(old: Path, folder: Path) -> tuple[Path, Path]:
     Raises
     ------
     KeyFileError
-        As :func:`load_party` and :func:`create_party`.
+        As :func:`load_party` and :func:`create_party`, and what the keeper of a protected file says; then there is no
+        new pair.
     """
     party = load_party(old, archived=True)
-    return _make(Path(folder), party.name, party._pseudonym)
+    protected = read_protected(old, (KIND_PARTY,))
+    keeper = protected.same_keeper() if protected is not None else None
+    return _make(Path(folder), party.name, party._pseudonym, keeper)
 
 
-def _make(folder: Path, name: str, pseudonym: bytes) -> tuple[Path, Path]:
+def _make(folder: Path, name: str, pseudonym: bytes, keeper: Keeper | None = None) -> tuple[Path, Path]:
     make_private_folder(folder)
     private_path, public_path = folder / f"{name}.key", folder / f"{name}.pub"
     party = Party(
@@ -296,7 +302,7 @@ def _make(folder: Path, name: str, pseudonym: bytes) -> tuple[Path, Path]:
     )
     write_key_file(public_path, _content(KIND_PUBLIC, party) | party.public.to_text())
     try:
-        write_key_file(private_path, _content(KIND_PARTY, party) | _private_text(party))
+        write_key_file(private_path, _content(KIND_PARTY, party) | _private_text(party), keeper)
     except BaseException:
         public_path.unlink()
         raise

@@ -31,6 +31,7 @@ from linkage.exchange.custody.destruction import destroy_key
 from linkage.exchange.custody.keystore import SERVICE, KeystoreKeeper
 from linkage.exchange.custody.token import TokenKeeper
 from linkage.exchange.keyfile import KIND_PARTY, protect_key_file, read_key_file, read_protected
+from linkage.exchange.keys import renew_party
 
 MODULES = (
     "/usr/lib/softhsm/libsofthsm2.so",
@@ -178,6 +179,42 @@ def test_a_key_stays_in_custody_once_its_file_is_in_place(
     assert reason_of(lambda: protect_key_file(keys / "mpd.key", KeystoreKeeper())) == "unwritable"
     assert read_protected(keys / "mpd.key", (KIND_PARTY,)) is not None
     assert load_party(keys / "mpd.key").name == "mpd"
+
+
+def test_a_renewed_key_is_protected_as_the_old_one_was(
+    keystore: Kept, keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = keys / "mpd.key"
+    pseudonym = json.loads(old.read_bytes().splitlines()[1])["pseudonym"].encode()
+    protect_key_file(old, KeystoreKeeper())
+    before = load_party(old)
+    assert main(["keys", "renew", str(old), "--out", str(tmp_path / "new")]) == 0
+    assert "opens with: the keystore" in capsys.readouterr().err
+    new = tmp_path / "new" / "mpd.key"
+    assert read_protected(new, (KIND_PARTY,)) is not None and pseudonym not in new.read_bytes()
+    assert load_party(new).key_id != before.key_id and load_party(new).pseudonym("7") == before.pseudonym("7")
+    assert len(keystore.entries) == 2
+    assert new.stat().st_mode & 0o777 == 0o600 or os.name != "posix"
+    assert reason_of(lambda: renew_party(old, tmp_path / "new")) == "exists"
+    (tmp_path / "new" / "mpd.pub").unlink()
+    assert reason_of(lambda: renew_party(old, tmp_path / "new")) == "exists"
+    assert len(keystore.entries) == 2  # no entry is left of a file that was not written
+
+
+def test_a_key_that_cannot_be_protected_again_is_not_renewed(
+    use: Callable[..., Any], keystore: Kept, keys: Path, tmp_path: Path
+) -> None:
+    protect_key_file(keys / "mpd.key", KeystoreKeeper())
+    use(Forgetful()).entries.update(keystore.entries)
+    assert reason_of(lambda: renew_party(keys / "mpd.key", tmp_path / "new")) == "keystore-failed"
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_a_plain_key_is_renewed_plain_and_that_is_said(
+    keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["keys", "renew", str(keys / "mpd.key"), "--out", str(tmp_path / "new")]) == 0
+    assert "plain" in capsys.readouterr().err
 
 
 class Cut(BaseException):
@@ -529,6 +566,14 @@ def test_an_aes_key_that_never_leaves_the_token_opens_the_file(token: Path, pin:
     assert reason_of(lambda: protect_key_file(keys / "linkage.key", again)) == "exists"
     protect_key_file(keys / "linkage.key", TokenKeeper(token, "agency", "aes"))
     assert load_linkage_key(keys / "linkage.key").epoch == "2026-1"
+
+
+def test_a_key_under_a_token_is_renewed_under_it(token: Path, pin: list[str], keys: Path, tmp_path: Path) -> None:
+    protect_key_file(keys / "mpd.key", TokenKeeper(token, "agency", "renewed", new=True))
+    new, _ = renew_party(keys / "mpd.key", tmp_path / "new")
+    protected = read_protected(new, (KIND_PARTY,))
+    assert protected is not None and (protected.keeper["token"], protected.keeper["key"]) == ("agency", "renewed")
+    assert load_party(new).key_id != load_party(keys / "mpd.key").key_id
 
 
 def test_an_rsa_key_does_so_too(token: Path, pin: list[str], keys: Path) -> None:

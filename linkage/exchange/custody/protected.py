@@ -83,6 +83,18 @@ class Protected:
             return "the keystore of the account that protected it"
         return f"token {self.keeper['token']}, key {self.keeper['key']}"
 
+    def same_keeper(self) -> Keeper:
+        """Return who keeps this file's key, for another file.
+
+        Raises
+        ------
+        KeyFileError
+            As the keepers do.
+        """
+        if self.keeper["by"] == "keystore":
+            return keystore.KeystoreKeeper()
+        return token.TokenKeeper(Path(self.keeper["module"]), self.keeper["token"], self.keeper["key"])
+
     def open(self, path: Path) -> dict[str, Any]:
         """Have the keeper open the file; return all its fields.
 
