@@ -7,6 +7,7 @@ import datetime as dt
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -178,18 +179,14 @@ def submit(
         )
     decoyed = number_of_decoys(decoys or 0, persons["local_id"].n_unique())
     key = decoy_key(party, linkage_key.project, linkage_key.epoch, schema.source)
-    own_names = len(persons)
+    own_names, planted = len(persons), 0
     pseudonyms = party.pseudonyms(persons["local_id"].to_list())
     contacts = _under_pseudonyms(facts(tiered, schema, agreement), party)
-    planted = pl.DataFrame(schema=persons.schema)
     if test_persons is not None:
-        made_for = {"project": linkage_key.project, "epoch": linkage_key.epoch, "source": schema.source}
-        test_people = read_planted(test_persons, **made_for)
-        planted = planted_identifiers(test_people, schema, agreement.identifiers, spec.variants)
-        names = planted["local_id"].to_list()
-        codes = planted_pseudonyms(names, schema.source, party)
-        persons, pseudonyms = pl.concat([persons, planted]), pseudonyms + codes
-        contacts = pl.concat([contacts, planted_facts(names, codes).select(contacts.columns)])
+        theirs = _test_persons(test_persons, schema, agreement, spec, linkage_key, party)
+        planted = theirs.persons["local_id"].n_unique()
+        persons, pseudonyms = pl.concat([persons, theirs.persons]), pseudonyms + theirs.pseudonyms
+        contacts = pl.concat([contacts, theirs.contacts.select(contacts.columns)])
     persons = share_patterns(persons, spec, pseudonyms, party.derive("company of rare patterns"))
     # Of what is left of them, so that a decoy's pattern is as frequent as that of the person it was drawn from.
     made_up, made_up_codes = draw_decoys(persons.head(own_names), decoyed, key), decoy_pseudonyms(decoyed, key)
@@ -200,22 +197,7 @@ def submit(
     codes = [made_up_codes[int(number)] for number in made_up["local_id"]]
     encodings = pl.concat([encodings, _encode(made_up, codes, spec, linkage_key, party)])
     contacts = pl.concat([contacts, decoy_facts(made_up_codes).select(contacts.columns)])
-    manifest = BatchManifest(
-        project=linkage_key.project,
-        epoch=linkage_key.epoch,
-        source=schema.source,
-        batch_id=new_batch_id(),
-        serial=new_serial(),
-        month=month,
-        spec_name=spec.name,
-        spec_digest=spec.digest,
-        rules_version=RULES,
-        fingerprint=fingerprint(spec, linkage_key),
-        mode="consent" if agreement.mode == "consent" else "full",
-        agreement_digest=digest(agreement),
-        deduplicated=schema.deduplicated,
-        tool_version=__version__,
-    )
+    manifest = _manifest(month, schema, agreement, spec, linkage_key)
     path = outbox / f"{schema.source}-{month}.batch"
     seal_batch(path, manifest, encodings, contacts, party, opener, analysis)
     report = describe(checked, tiered, schema, agreement)
@@ -230,8 +212,53 @@ def submit(
         len(encodings),
         len(contacts),
         (opener.threshold, len(opener.holders)) if isinstance(opener, SharedOpening) else None,
-        planted["local_id"].n_unique(),
+        planted,
         decoyed,
+    )
+
+
+class _Records(NamedTuple):
+    """Names by local number, a pseudonym for each name, and contacts under pseudonyms."""
+
+    persons: pl.DataFrame
+    pseudonyms: list[str]
+    contacts: pl.DataFrame
+
+
+def _test_persons(
+    path: Path,
+    schema: SourceSchema,
+    agreement: Agreement,
+    spec: LinkageSpec,
+    linkage_key: LinkageKey,
+    party: Party,
+) -> _Records:
+    """Read the agreed test persons, made for this source, project and epoch, as records of the source."""
+    made_for = {"project": linkage_key.project, "epoch": linkage_key.epoch, "source": schema.source}
+    persons = planted_identifiers(read_planted(path, **made_for), schema, agreement.identifiers, spec.variants)
+    names = persons["local_id"].to_list()
+    codes = planted_pseudonyms(names, schema.source, party)
+    return _Records(persons, codes, planted_facts(names, codes))
+
+
+def _manifest(
+    month: str, schema: SourceSchema, agreement: Agreement, spec: LinkageSpec, linkage_key: LinkageKey
+) -> BatchManifest:
+    return BatchManifest(
+        project=linkage_key.project,
+        epoch=linkage_key.epoch,
+        source=schema.source,
+        batch_id=new_batch_id(),
+        serial=new_serial(),
+        month=month,
+        spec_name=spec.name,
+        spec_digest=spec.digest,
+        rules_version=RULES,
+        fingerprint=fingerprint(spec, linkage_key),
+        mode="consent" if agreement.mode == "consent" else "full",
+        agreement_digest=digest(agreement),
+        deduplicated=schema.deduplicated,
+        tool_version=__version__,
     )
 
 
