@@ -53,6 +53,8 @@ class Chao:
         assumption = "lists act alike; people may differ in visibility; then the number is no smaller than this"
         if table.t < 2:
             return refused(method, model, "too-few-lists", assumption=assumption)
+        if not table.observed:
+            return refused(method, model, "too-little-overlap", assumption=assumption)
         f1, f2 = (float(f) for f in table.frequencies[:2])
         n, scale = float(table.observed), (table.t - 1) / table.t if self.few_lists else 1.0
         corrected = n + scale * f1 * (f1 - 1) / (2 * (f2 + 1))

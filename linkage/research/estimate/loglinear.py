@@ -23,7 +23,11 @@ from linkage.research.estimate.profile import profile_interval
 from linkage.research.estimate.result import Result, refused
 from linkage.research.estimate.table import HistoryTable
 
-__all__ = ["Fit", "Independence", "LogLinear", "fit_model"]
+__all__ = ["MOST_PEOPLE", "Fit", "Independence", "LogLinear", "fit_model"]
+
+
+# Log-likelihoods grow with the counts, and what is left of a double's digits must tell differences of about 1.
+MOST_PEOPLE = 10**12
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +156,8 @@ class LogLinear:
             if not terms
             else f"lists depend on each other in no other way than {name}"
         )
+        if table.observed > MOST_PEOPLE:
+            return refused(self.method, name, "beyond-precision", assumption=assumption)
         fit = fit_model(table, terms)
         if isinstance(fit, int):
             return refused(self.method, name, "model-not-estimable", assumption=assumption, details={"code": fit})

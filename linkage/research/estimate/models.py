@@ -32,7 +32,7 @@ from linkage.research.estimate.lattice import (
     superset_sums,
     terms_from_names,
 )
-from linkage.research.estimate.loglinear import Fit, fit_model
+from linkage.research.estimate.loglinear import MOST_PEOPLE, Fit, fit_model
 from linkage.research.estimate.poisson import fit_poisson, information, whole
 from linkage.research.estimate.profile import profile_interval
 from linkage.research.estimate.result import Result, refused
@@ -233,8 +233,7 @@ def fit_models(counts: npt.NDArray[np.generic], t: int, models: Models, *, error
         stack.fit(rows[start : start + _ROWS], columns[start : start + _ROWS], errors=errors)
     total = tables.sum(axis=1)[:, None]
     parameters = np.array([1 + t + len(model) for model in models])
-    with np.errstate(divide="ignore"):
-        bic = parameters * np.log(total) + stack.minus_two_log
+    bic = parameters * np.log(np.maximum(total, 1)) + stack.minus_two_log
     aic = 2 * parameters + stack.minus_two_log
     n_hat = total + np.exp(stack.intercept)
     return ModelFits(stack.passed, stack.intercept, stack.se_intercept, n_hat, aic, bic)
@@ -258,6 +257,8 @@ def check_lists(table: HistoryTable) -> str | None:
     """Say why all models cannot be ranked on a table, as a reason's code."""
     if table.t > MOST_LISTS:
         return "too-many-lists"
+    if table.observed > MOST_PEOPLE:
+        return "beyond-precision"
     return "too-few-lists" if table.t < 2 else None
 
 

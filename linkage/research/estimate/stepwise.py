@@ -24,7 +24,7 @@ from linkage.research.estimate.lattice import (
     superset_sums,
     terms_from_names,
 )
-from linkage.research.estimate.loglinear import fit_model
+from linkage.research.estimate.loglinear import MOST_PEOPLE, fit_model
 from linkage.research.estimate.poisson import fit_poisson, whole
 from linkage.research.estimate.result import Result, refused
 from linkage.research.estimate.table import HistoryTable
@@ -201,6 +201,8 @@ class Stepwise:
 
     def fit(self, table: HistoryTable) -> Result:
         """Estimate from a table of at least two lists."""
+        if table.observed > MOST_PEOPLE:
+            return refused("stepwise", "", "beyond-precision")
         forced = terms_from_names(self.referrals, table.lists)
         chosen = select(table.counts[None, :], table.t, threshold=self.threshold, forced=forced)
         every = pairs(table.t)

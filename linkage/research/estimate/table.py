@@ -26,8 +26,11 @@ __all__ = ["COUNT", "MAX_LISTS", "Histories", "HistoryTable", "Stratum", "parse_
 COUNT = "count"
 MAX_LISTS = 12  # 4,095 cells; beyond this a table is almost surely sources that should be merged first
 _MAX_TOTAL = 2**53  # beyond it a double no longer holds a whole number
+_COUNTS = "whole numbers in digits alone, such as 1234; leave out histories that nobody has"
 _SHAPE = "a header, then a row for each capture history: a column of 0 and 1 for each list, and `count`"
 _WHOLE = re.compile(r"[+-]?[0-9]+(\.0*)?", re.ASCII)
+_MOST_DIGITS = 17  # of a count; Python turns no text of thousands of digits into a number
+_BITS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
 
 Counts = npt.NDArray[np.int64]
 
@@ -48,7 +51,9 @@ class HistoryTable:
     counts: Counts
 
     def __post_init__(self) -> None:
-        counts = np.array(self.counts, dtype=np.int64)
+        counts = _whole_numbers(self.counts)
+        if len(set(self.lists)) != len(self.lists):
+            raise EstimateError("two lists of a table have one name", reason="bad-header")
         if counts.shape != (2 ** len(self.lists) - 1,):
             raise EstimateError("a table over t lists has 2^t - 1 cells", reason="bad-shape")
         if counts.size and (counts.min() < 0 or sum(int(c) for c in counts) > _MAX_TOTAL):
@@ -143,17 +148,32 @@ class Histories:
     strata: tuple[Stratum, ...]
 
 
+def _whole_numbers(values: npt.NDArray[np.generic]) -> Counts:
+    """Copy counts as int64; nothing is rounded, cut off or turned over on the way."""
+    given = np.asarray(values)
+    if given.dtype.kind not in "iuf":
+        raise _fault("counts are not numbers", "bad-count")
+    # The largest double that int64 holds; NaN fails the comparison.
+    if given.size and not (np.abs(given.astype(np.float64)) < 2.0**63).all():
+        raise _fault("a count is missing or too large", "bad-count")
+    counts = given.astype(np.int64)
+    if given.dtype.kind == "f" and (counts != given).any():
+        raise _fault("a count is not a whole number", "bad-count", "estimates need counts of people, not weights")
+    return counts
+
+
 def _fault(message: str, reason: str, hint: str | None = None) -> EstimateError:
     return EstimateError(message, reason=reason, hint=hint)
 
 
 def _is_list(column: pl.Series) -> bool:
-    """Say whether a column is a list by the default rule: integer or boolean, and 0 or 1 throughout."""
+    """Say whether a column is a list by the default rule: boolean, or numbers that are 0 or 1 throughout."""
     if column.dtype == pl.Boolean:
         return True
-    if not column.dtype.is_integer():
+    if not (column.dtype.is_integer() or column.dtype.is_float()):  # a missing value elsewhere makes floats of bits
         return False
-    return bool(column.is_null().all() is False and column.drop_nulls().is_in([0, 1]).all())
+    present = column.drop_nulls()
+    return bool(len(present) and ((present == 0) | (present == 1)).all())
 
 
 def _candidates(frame: pl.DataFrame) -> list[str]:
@@ -184,6 +204,8 @@ def _list_names(frame: pl.DataFrame, lists: Sequence[str] | None) -> list[str]:
         raise _fault("the table has no lists", "no-lists", "a list is a column of 0 and 1, one row a capture history")
     if len(names) > MAX_LISTS:
         raise _fault(f"the table has more than {MAX_LISTS} lists", "too-many-lists", "merge sources that are alike")
+    if lists is None and any(column.null_count() == frame.height for column in frame if column.name != COUNT):
+        raise _fault("a column has no values at all", "missing-value", "leave that column out, or fill it in")
     if any(frame[name].null_count() for name in names):
         raise _fault("a list column has a missing value", "missing-value", "write 0 where a person is not on a list")
     return names
@@ -198,7 +220,7 @@ def _counts(frame: pl.DataFrame) -> list[int]:
     if column.null_count():
         raise _fault("a count is missing", "bad-count", "leave out histories that nobody has, or write 0")
     values = column.to_list()
-    if any(value != value or value in (float("inf"), float("-inf")) for value in values):
+    if any(value in (float("inf"), float("-inf")) for value in values):
         raise _fault("a count is not a number", "bad-count")
     if any(value < 0 for value in values):
         raise _fault("a count is negative", "bad-count")
@@ -219,7 +241,7 @@ def parse_histories(frame: pl.DataFrame, *, lists: Sequence[str] | None = None) 
         One 0/1 column a list, a column ``count``, and any other columns as strata. Rows with the same history (and
         stratum) are summed.
     lists
-        The columns that are lists, in order. Without it every integer or boolean column that holds only 0 and 1
+        The columns that are lists, in order. Without it every column of numbers or booleans that holds only 0 and 1
         is one, so name the lists where a stratum is coded 0/1.
 
     Raises
@@ -229,6 +251,7 @@ def parse_histories(frame: pl.DataFrame, *, lists: Sequence[str] | None = None) 
     """
     if frame.height == 0:
         raise _fault("the table has no rows", "no-rows", _SHAPE)
+    frame = frame.with_columns(pl.selectors.float().fill_nan(None))
     counts = _counts(frame)
     names = _list_names(frame, lists)
     cells = [0] * frame.height
@@ -295,13 +318,16 @@ def _column(name: str, cells: list[str]) -> pl.Series:
     present = [value for value in values if value is not None]
     if name == COUNT:
         if not all(_WHOLE.fullmatch(value) for value in present):
-            raise _fault("a count is not a whole number", "bad-count")
-        numbers = [None if value is None else int(value.split(".")[0]) for value in values]
+            raise _fault("a count is not a whole number", "bad-count", _COUNTS)
+        parts = [None if value is None else value.split(".")[0] for value in values]
+        if any(part is not None and len(part.lstrip("+-0")) > _MOST_DIGITS for part in parts):
+            raise _fault("the counts are too large", "bad-count")
+        numbers = [None if part is None else int(part) for part in parts]
         if any(number is not None and abs(number) > _MAX_TOTAL for number in numbers):
             raise _fault("the counts are too large", "bad-count")
         return pl.Series(name, numbers, dtype=pl.Int64)
-    if present and all(value in ("0", "1") for value in present):
-        return pl.Series(name, [None if value is None else int(value) for value in values], dtype=pl.UInt8)
+    if present and all(value in _BITS for value in present):
+        return pl.Series(name, [None if value is None else _BITS[value] for value in values], dtype=pl.UInt8)
     return pl.Series(name, values, dtype=pl.String)
 
 

@@ -121,6 +121,55 @@ def test_boolean_lists_and_whole_floats():
     assert HistoryTable.from_frame(frame).counts.tolist() == [0, 2, 1]
 
 
+def test_bits_that_other_software_made_floats_are_lists_still(tmp_path):
+    frame = pl.DataFrame({"A": [1.0, 0.0, 1.0], "B": [1, 1, 1], "count": [1, 2, 3]})
+    assert HistoryTable.from_frame(frame).counts.tolist() == [0, 2, 4]
+    path = write(tmp_path / "h.csv", "A,B,count\n1.0,1,1\n0.0,1,2\n1.0,1,3\n")
+    assert HistoryTable.from_frame(read_histories(path)).counts.tolist() == [0, 2, 4]
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        [1.5, 2.0, 3.0],
+        [float("nan"), 2.0, 3.0],
+        [float("inf"), 2.0, 3.0],
+        [1e300, 1.0, 1.0],
+        [-1, 2, 3],
+        [2**60, 1, 1],
+        ["1", "2", "3"],
+        [True, True, False],
+    ],
+)
+def test_an_array_of_counts_is_never_rounded_or_cut_off(counts):
+    with pytest.raises(EstimateError) as caught:
+        HistoryTable(("A", "B"), np.array(counts))
+    assert caught.value.reason == "bad-count"
+    assert HistoryTable(("A", "B"), np.array([2.0, 0.0, 1.0])).counts.tolist() == [2, 0, 1]
+
+
+def test_two_lists_of_one_name_are_refused():
+    with pytest.raises(EstimateError):
+        HistoryTable(("A", "A"), np.array([1, 2, 3]))
+
+
+@given(rows(), st.data())
+@settings(max_examples=40, deadline=None)
+def test_a_merge_keeps_everybody(drawn, data):
+    t, entries = drawn
+    if t < 2:
+        return
+    table = HistoryTable.from_frame(frame_of(t, entries), lists=[f"L{j}" for j in range(t)])
+    first, second = data.draw(st.permutations(range(t)))[:2]
+    merged = table.merged(first, second)
+    assert merged.observed == table.observed and merged.t == t - 1
+    name = f"L{first}+L{second}"
+    both = table.totals[first] + table.totals[second] - table.together(first, second)
+    assert merged.totals[merged.lists.index(name)] == both
+    for other in set(range(t)) - {first, second}:
+        assert merged.totals[merged.lists.index(f"L{other}")] == table.totals[other]
+
+
 @pytest.mark.parametrize(
     ("columns", "reason"),
     [
@@ -133,6 +182,9 @@ def test_boolean_lists_and_whole_floats():
         ({"A": [1], "B": [1], "count": [2**60]}, "bad-count"),
         ({"A": [0, 1], "B": [0, 1], "count": [731, 1]}, "all-zero-row"),
         ({"A": [1, None], "B": [1, 1], "count": [1, 1]}, "missing-value"),
+        ({"A": [1.0, float("nan")], "B": [1, 1], "count": [1, 1]}, "missing-value"),
+        ({"A": [1, 1], "B": [1, 0], "C": [None, None], "count": [1, 1]}, "missing-value"),
+        ({"A": [1, 1], "B": [1, 0], "count": [True, True]}, "bad-count"),
         ({"year": [2013], "count": [1]}, "no-lists"),
         ({"A": [1], "B": [1]}, "no-count"),
         ({"A": [], "B": [], "count": []}, "no-rows"),
@@ -198,6 +250,19 @@ def test_csv_with_and_without_byte_order_mark(tmp_path, mark):
         ("A,B,count\n1,0,-731\n", "utf-8", "bad-count"),
         ("A,B,count\n1,0,\n", "utf-8", "bad-count"),
         ("A,B,count\n1,0,99999999999999999999999\n", "utf-8", "bad-count"),
+        (f"A,B,count\n1,0,{'9' * 5000}\n", "utf-8", "bad-count"),
+        (f"A,B,count\n1,0,{'9' * 200_000}\n", "utf-8", "bad-csv"),
+        ('A,B,count\n1,0,"3,000"\n', "utf-8", "bad-count"),
+        ("A,B,count\n1,0,NA\n", "utf-8", "bad-count"),
+        ("A,B,count\n1,0,\n1,1,2\n", "utf-8", "bad-count"),
+        ("A,B,count\n1,,3\n1,0,3\n", "utf-8", "missing-value"),
+        ("A,B,count\n1,,3\n", "utf-8", "missing-value"),
+        ("A,B,count\n1,0,3\n0,0,731\n0,1,1\n", "utf-8", "all-zero-row"),
+        ("A,B,count\n1,0,3\nO,1,2\n", "utf-8", "all-zero-row"),
+        ("A\tB\tcount\n1\t0\t3\n", "utf-8", "no-count"),
+        ("A,B,count\n1,0,3\n", "utf-16-le", "bad-encoding"),
+        ("A,B,count\n1,0,3\n", "utf-32", "bad-encoding"),
+        ("Añ,B,count\n1,0,3\n", "cp1252", "bad-encoding"),
         ("A,B,count\n", "utf-8", "no-rows"),
         ("", "utf-8", "no-rows"),
     ],

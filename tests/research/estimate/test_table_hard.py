@@ -1,0 +1,134 @@
+"""Tables that are right but hard: every estimator gives a number with an interval around it, or declines in words."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from linkage.research.estimate import (
+    REASONS,
+    Chao,
+    HistoryTable,
+    Independence,
+    Result,
+    Stepwise,
+    Zelterman,
+    estimate,
+    fit_model,
+)
+from linkage.research.estimate.averaging import Averaged
+from linkage.research.estimate.loglinear import MOST_PEOPLE
+from linkage.research.estimate.models import AllModels
+
+ESTIMATORS = (
+    Chao(),
+    Chao(few_lists=True),
+    Zelterman(),
+    Independence(),
+    Stepwise(resamples=40),
+    AllModels(resamples=40),
+    AllModels("aic", resamples=40),
+    Averaged(),
+)
+
+
+def table_of(t: int, counts: dict[int, int]) -> HistoryTable:
+    cells = np.zeros(2**t - 1, dtype=np.int64)
+    for cell, count in counts.items():
+        cells[cell - 1] = count
+    return HistoryTable(tuple(f"L{j}" for j in range(t)), cells)
+
+
+def population(t: int, n: int, p: float) -> HistoryTable:
+    """A table of independent lists."""
+    seen = np.random.default_rng(0).random((n, t)) < p
+    cells = (seen * (1 << np.arange(t))).sum(axis=1)
+    return HistoryTable(tuple(f"L{j}" for j in range(t)), np.bincount(cells, minlength=2**t)[1:])
+
+
+TABLES = {
+    "a list nobody is on": table_of(3, {1: 50, 2: 40, 3: 20}),
+    "two identical lists": table_of(3, {3: 50, 4: 40, 7: 20}),
+    "two identical lists of four": table_of(4, {3: 50, 4: 40, 7: 20, 8: 30, 12: 10, 11: 9, 15: 3}),
+    "one list inside another": table_of(3, {1: 50, 3: 30, 4: 40, 5: 12, 7: 9}),
+    "two lists": table_of(2, {1: 50, 2: 40, 3: 20}),
+    "two lists apart": table_of(2, {1: 50, 2: 40}),
+    "one list": table_of(1, {1: 50}),
+    "nobody": table_of(3, {}),
+    "one person": table_of(3, {7: 1}),
+    "everybody on every list": table_of(3, {7: 100}),
+    "nobody on one list alone": table_of(3, {3: 100, 5: 50, 6: 40, 7: 20}),
+    "one overlap": table_of(5, {1: 10, 2: 10, 4: 10, 8: 10, 16: 10, 3: 1}),
+    "every cell 1": HistoryTable(tuple("ABCDE"), np.ones(31)),
+    "beyond 32 bits": table_of(3, {1: 2**35, 2: 2**34, 3: 2**33, 4: 2**34, 5: 2**32, 6: 2**32, 7: 2**31}),
+    "beyond what a double tells": HistoryTable(tuple("ABCD"), np.full(15, 2**46)),
+}
+
+
+def sound(result: Result, observed: int) -> bool:
+    if result.status != "ok":
+        return result.status in REASONS and result.n_hat is None and result.to_dict()["details"] == {}
+    values = (result.lower, result.n_hat, result.upper)
+    return all(v is not None and np.isfinite(v) and v >= observed * (1 - 1e-12) for v in values)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_right_answer_or_a_refusal_with_its_reason(name):
+    table = TABLES[name]
+    for estimator in ESTIMATORS:
+        assert sound(estimator.fit(table), table.observed), estimator
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("a list nobody is on", "too-few-lists"),
+        ("two identical lists", "identical-lists"),
+        ("two identical lists of four", "identical-lists"),
+        ("two lists", "too-few-lists"),
+        ("two lists apart", "too-few-lists"),
+        ("one list", "too-few-lists"),
+        ("nobody", "too-few-lists"),
+        ("one overlap", "too-few-lists"),
+    ],
+)
+def test_the_verdict_refuses_and_says_what_to_do(name, reason):
+    verdict = estimate(TABLES[name], resamples=40).verdict
+    assert (verdict.status, verdict.reason) == ("refused", reason)
+    assert verdict.words and verdict.remedy and verdict.low is None and verdict.high is None
+
+
+def test_a_list_inside_another_is_refused_where_that_is_beyond_chance():
+    assert estimate(TABLES["one list inside another"], resamples=40).verdict.status == "refused"
+
+
+def test_two_lists_give_lincoln_petersen():
+    assert Independence().fit(TABLES["two lists"]).n_hat == pytest.approx(70 * 60 / 20)
+    assert AllModels(resamples=0).fit(TABLES["two lists"]).n_hat == pytest.approx(70 * 60 / 20)
+
+
+def test_twelve_lists():
+    table = population(12, 3000, 0.08)
+    assert Independence().fit(table).lower < 3000 < Independence().fit(table).upper
+    stepwise = Stepwise(resamples=0).fit(table)
+    assert 2800 < stepwise.n_hat < 3300
+    assert AllModels().fit(table).status == Averaged().fit(table).status == "too-many-lists"
+
+
+@pytest.mark.parametrize("factor", [1, 10**4, 10**7])
+def test_numbers_grow_with_the_counts_as_far_as_they_may(kosovo, factor):
+    table = HistoryTable(kosovo.lists, kosovo.counts * factor)
+    for terms in ((), (0b0011, 0b1100)):
+        assert fit_model(table, terms).n_hat / factor == pytest.approx(fit_model(kosovo, terms).n_hat, rel=1e-9)
+    result = Independence().fit(table)
+    assert result.lower < result.n_hat < result.upper
+    # Log-likelihood is proportional to the counts, so the interval narrows with their root.
+    width = (result.upper - result.lower) / factor
+    assert width * factor**0.5 == pytest.approx(7656.2 - 7147.7, rel=0.02)
+
+
+def test_beyond_the_precision_of_doubles_there_is_no_number(kosovo):
+    table = HistoryTable(kosovo.lists, kosovo.counts * 10**9)
+    assert table.observed > MOST_PEOPLE
+    for estimator in ESTIMATORS[3:]:
+        assert estimator.fit(table).status == "beyond-precision"
