@@ -116,11 +116,11 @@ def test_a_list_with_nobody_on_it_changes_nothing() -> None:
     counts = np.zeros(15, dtype=int)
     counts[:7] = KOREA.counts
     with_nobody = HistoryTable(("b", "c", "d", "e"), counts)
-    alone, beside = Thresholding(seed=1).fit(KOREA), Thresholding(seed=1).fit(with_nobody)
+    alone, beside = Thresholding(seed=1, draws=200).fit(KOREA), Thresholding(seed=1, draws=200).fit(with_nobody)
     assert beside.terms == alone.terms
     assert beside.n_hat == alone.n_hat
     # A referral between a list with people and one without has nothing to act on.
-    assert Thresholding(seed=1, referrals=(("b", "e"),)).fit(with_nobody).n_hat == alone.n_hat
+    assert Thresholding(seed=1, draws=200, referrals=(("b", "e"),)).fit(with_nobody).n_hat == alone.n_hat
 
 
 def test_the_decision_on_the_closest_pair_is_turned_round(tables: dict[str, HistoryTable]) -> None:
@@ -153,7 +153,7 @@ def test_tables_it_does_not_take() -> None:
 
 
 def test_one_table_one_answer() -> None:
-    first, second, other = Thresholding().fit(KOREA), Thresholding().fit(KOREA), Thresholding(seed=7).fit(KOREA)
+    first, second, other = (Thresholding(draws=200, seed=seed).fit(KOREA) for seed in (None, None, 7))
     assert first.draws is not None
     assert second.draws is not None
     assert other.draws is not None
