@@ -47,7 +47,7 @@ from linkage.exchange.opening import OpeningKey, PublicOpeningKey
 from linkage.exchange.secret import Secret
 from linkage.exchange.suites import NEWEST, SUITES
 
-__all__ = ["Party", "PublicParty", "create_party", "load_party", "load_public", "renew_party"]
+__all__ = ["Party", "PublicParty", "create_party", "load_party", "load_public", "party_of", "renew_party"]
 
 
 @dataclass(frozen=True)
@@ -342,7 +342,24 @@ def load_party(path: Path, *, archived: bool = False) -> Party:
     KeyFileError
         If it is missing, malformed, of another kind or an earlier version, or readable by others.
     """
-    content = read_key_file(path, (KIND_PARTY,), archived=archived)
+    return party_of(read_key_file(path, (KIND_PARTY,), archived=archived), path)
+
+
+def party_of(content: Mapping[str, Any], path: Path) -> Party:
+    """Return the party whose private keys these are: the content of a key file, whether it is written yet or not.
+
+    Parameters
+    ----------
+    content
+        All fields of a private party key file, and no others.
+    path
+        Its file, for the message.
+
+    Raises
+    ------
+    KeyFileError
+        ``malformed``, also if the key id is another one's.
+    """
     version = _version(content, {number: suite.private.keys() for number, suite in SUITES.items()})
     try:
         keys = {field: load_bytes(content[field], size) for field, size in SUITES[version].private.items()}

@@ -166,6 +166,37 @@ def test_a_party_key_of_another_id_is_not_left(tmp_path: Path) -> None:
     assert not (tmp_path / "new.key").exists()
 
 
+@posix
+@pytest.mark.parametrize("kind", ["linkage", "party"])
+def test_a_folder_that_others_can_write_to_is_named_and_nothing_is_written(
+    linkage: Path, tmp_path: Path, kind: str
+) -> None:
+    path = linkage if kind == "linkage" else create_party(tmp_path / "keys", "mpd")[0]
+    pages = backup(path, tmp_path / "copy", threshold=2, count=2)
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o777)
+    refused("folder-too-open", lambda: restore(pages, folder / "new.key"))
+    assert not list(folder.iterdir())
+    folder.chmod(0o700)
+    restore(pages, folder / "new.key")
+    assert (folder / "new.key").read_bytes() == path.read_bytes()
+
+
+def test_faults_of_the_file_are_told_as_such_and_only_a_good_key_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = create_party(tmp_path / "keys", "mpd")
+    pages = backup(path, tmp_path / "copy", threshold=2, count=2)
+    refused("exists", lambda: restore(pages, path))
+    text = [read_page(page).text().replace(load_party(path).key_id, "0" * 32) for page in pages]
+    typed = [private(tmp_path / f"{number}.txt", page) for number, page in enumerate(text)]
+    written: list[object] = []
+    monkeypatch.setattr("linkage.exchange.custody.backup.write_key_file", lambda *words: written.append(words))
+    refused("bad-shares", lambda: restore(typed, tmp_path / "new.key"))
+    assert not written
+
+
 def test_nothing_is_overwritten(pages: list[Path], linkage: Path, tmp_path: Path) -> None:
     refused("exists", lambda: restore(pages, linkage))
     refused("exists", lambda: backup(linkage, tmp_path / "pages", threshold=2, count=3))

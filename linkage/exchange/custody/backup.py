@@ -29,12 +29,12 @@ from linkage.errors import KeyFileError
 from linkage.exchange import ledger
 from linkage.exchange.canonical import encode_bytes
 from linkage.exchange.ceremony.documents import LEDGER
-from linkage.exchange.custody.files import read_file
-from linkage.exchange.custody.overwriting import overwrite
+from linkage.exchange.custody.files import read_file, require_private_folder
 from linkage.exchange.custody.shares import join, split
 from linkage.exchange.files import atomic_write
 from linkage.exchange.keyfile import KIND_LINKAGE, KIND_PARTY, make_private_folder, read_key_file, write_key_file
-from linkage.exchange.keys import LinkageKey, load_party, write_linkage_key
+from linkage.exchange.keys import LinkageKey, write_linkage_key
+from linkage.exchange.parties import party_of
 from linkage.exchange.suites import NEWEST, SUITES
 
 __all__ = ["Page", "backup", "read_page", "restore"]
@@ -269,8 +269,8 @@ def restore(files: Sequence[Path], out: Path) -> dict[str, str]:
     Raises
     ------
     KeyFileError
-        ``bad-shares``, ``too-few-shares``, or as :func:`read_page` and
-        :func:`~linkage.exchange.keyfile.write_key_file`. No key file is left then.
+        ``bad-shares``, ``too-few-shares``; ``folder-too-open`` if others can write to the folder of ``out``; or as
+        :func:`read_page` and :func:`~linkage.exchange.keyfile.write_key_file`. No key file is written then.
     """
     pages = [read_page(path) for path in files]
     sets = {(page.count, page.threshold, *page.facts.items()) for page in pages}
@@ -281,6 +281,8 @@ def restore(files: Sequence[Path], out: Path) -> dict[str, str]:
     secret = join([page.words for page in pages])
     facts = dict(pages[0].facts)
     out = Path(out)
+    make_private_folder(out.parent)
+    require_private_folder(out)  # before anything is in it
     if facts["key"] == KIND_LINKAGE:
         _restore_linkage(out, facts, secret)
     else:
@@ -312,13 +314,11 @@ def _restore_party(out: Path, facts: Mapping[str, str], secret: bytes) -> None:
     for name, size in _SECRETS.items():
         content[name] = encode_bytes(secret[at : at + size])
         at += size
-    make_private_folder(out.parent)
-    write_key_file(out, content)
     try:
-        load_party(out)
+        party_of(content, out)
     except KeyFileError:
-        overwrite(out)
         raise _another() from None
+    write_key_file(out, content)
 
 
 def _another() -> KeyFileError:

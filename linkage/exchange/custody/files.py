@@ -23,7 +23,15 @@ from linkage.errors import NO_SUCH_FILE, KeyFileError
 from linkage.exchange.custody.overwriting import overwrite
 from linkage.exchange.files import atomic_write
 
-__all__ = ["Found", "leftovers", "others_can_write", "overwrite_leftovers", "read_file", "replace_private"]
+__all__ = [
+    "Found",
+    "leftovers",
+    "others_can_write",
+    "overwrite_leftovers",
+    "read_file",
+    "replace_private",
+    "require_private_folder",
+]
 
 _OLD = re.compile(r"\.[0-9a-f]{12}\.old")
 
@@ -77,13 +85,24 @@ class Found:
                 reason="not-own",
                 hint="run the command under the account whose key it is, or give the file to this one (chown)",
             )
-        if others_can_write(self.path.parent.stat()):
-            raise KeyFileError(
-                f"{self.path}: others can write to its folder, and so put another key in its place",
-                reason="folder-too-open",
-                hint="give the folder to this account and take the rights of others away (chmod 700), then compare the"
-                " key id or check value anew",
-            )
+        require_private_folder(self.path)
+
+
+def require_private_folder(path: Path) -> None:
+    """Refuse a private file, or a place for one, in a folder that others can write to.
+
+    Raises
+    ------
+    KeyFileError
+        ``folder-too-open``.
+    """
+    if others_can_write(path.parent.stat()):
+        raise KeyFileError(
+            f"{path}: others can write to its folder, and so put another key in its place",
+            reason="folder-too-open",
+            hint="give the folder to this account and take the rights of others away (chmod 700), then compare the"
+            " key id or check value anew",
+        )
 
 
 def others_can_write(status: os.stat_result) -> bool:
