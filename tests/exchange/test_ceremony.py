@@ -169,12 +169,17 @@ def test_nothing_secret_is_on_the_table_and_nothing_is_left_behind(table: Table)
             assert secret.stat().st_mode & 0o777 == 0o600
     for name in NAMES:
         table.confirm(name)
-        assert sorted(path.name for path in table.keys(name).iterdir()) == ["ledger", "linkage.key"]
+        assert sorted(path.name for path in table.keys(name).iterdir()) == [
+            f"ceremony-{read_ceremony(table.folder).id[:32]}.done",
+            "ledger",
+            "linkage.key",
+        ]
     key = json.loads(table.out("mpd").read_bytes().splitlines()[1])["secret"]
     expected = {"invitation", *(f"{name}.pub" for name in (*NAMES, "hub"))}
     expected |= {f"{name}.{part}" for name in NAMES for part in ("commitment", "contribution", "confirmation")}
     assert {path.name for path in table.folder.iterdir()} == expected
-    for path in [*table.folder.iterdir(), *(table.keys(name) / "ledger" for name in NAMES)]:
+    kept = [path for name in NAMES for path in table.keys(name).iterdir() if path.suffix != ".key"]
+    for path in [*table.folder.iterdir(), *kept]:
         data = path.read_text()
         for secret_text in (*randoms, key):
             assert secret_text not in data and b64decode(secret_text).hex() not in data
@@ -228,6 +233,82 @@ def test_a_stopped_run_goes_on(table: Table, monkeypatch: pytest.MonkeyPatch) ->
     table.confirm("mpd")
     assert load_linkage_key(table.out("mpd")).epoch == "2026-1"
     assert not list(table.keys("mpd").glob("*.secret"))
+
+
+@pytest.mark.parametrize("by", ["confirm", "join"])
+def test_a_confirmation_that_is_lost_is_made_again(table: Table, by: str) -> None:
+    table.until("done")
+    said = table.content("mpd.confirmation")
+    (table.folder / "mpd.confirmation").unlink()
+    assert not agreed(read_ceremony(table.folder))
+    if by == "join":
+        assert table.join("mpd") == "confirmed"
+    else:
+        table.confirm("mpd")
+    assert agreed(read_ceremony(table.folder))
+    again = table.content("mpd.confirmation")
+    assert again | {"time": 0} == said | {"time": 0}
+    *_, last = ledger.entries(table.keys("mpd") / "ledger")
+    digest = hashlib.sha256((table.folder / "mpd.confirmation").read_bytes()).hexdigest()
+    assert (last.action, last.object, last.extra["check_value"]) == ("ceremony-confirm", digest, said["check_value"])
+
+
+def test_who_has_confirmed_does_not_take_part_again(table: Table) -> None:
+    table.until("done")
+    before = (table.keys("mpd") / "ledger").read_bytes()
+    for gone in (["mpd.confirmation", "mpd.contribution", "mpd.commitment"], ["*.con*", "*.commitment"]):
+        for pattern in gone:
+            for path in table.folder.glob(pattern):
+                shutil.move(path, table.root / path.name)
+        if gone[0] == "mpd.confirmation":  # the others' documents know of these: that is told first
+            refused("too-early", lambda: table.join("mpd"))
+            continue
+        for call in (table.join, table.confirm):
+            refused("other-documents", lambda call=call: call("mpd"))
+        assert not list(table.folder.glob("mpd.c*")) and not list(table.keys("mpd").glob("*.secret"))
+    assert (table.keys("mpd") / "ledger").read_bytes() == before
+    for path in table.root.glob("*.co*"):
+        shutil.move(path, table.folder / path.name)
+    assert table.join("mpd") == "confirmed" and agreed(table.confirm("mpd"))
+
+
+def test_what_stays_of_a_ceremony_is_of_this_participant_and_whole(table: Table) -> None:
+    table.until("done")
+    (stays,) = table.keys("mpd").glob("*.done")
+    good = stays.read_bytes()
+    (other,) = table.keys("dcf").glob("*.done")
+    for data, reason in ((other.read_bytes(), "wrong-kind"), (good[:-1], "malformed"), (good[:40], "malformed")):
+        stays.write_bytes(data)
+        for call in (table.join, table.confirm):
+            refused(reason, lambda call=call: call("mpd"))
+    stays.write_bytes(good)
+    if os.name == "posix":
+        stays.chmod(0o644)
+        refused("too-open", lambda: table.join("mpd"))
+
+
+@pytest.mark.parametrize("stage", ["invited", "committed", "contributed"])
+def test_a_step_whose_entry_was_cut_off_is_entered_by_the_next_run(
+    table: Table, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table.until(stage)
+    part = {"invited": "commitment", "committed": "contribution", "contributed": "confirmation"}[stage]
+    act: Callable[[str], object] = table.confirm if stage == "contributed" else table.join
+    with monkeypatch.context() as patch:
+        patch.setattr("linkage.exchange.ceremony.steps.note", lambda *_, **__: (_ for _ in ()).throw(OSError))
+        with pytest.raises(OSError):
+            act("mpd")
+    digest = hashlib.sha256((table.folder / f"mpd.{part}").read_bytes()).hexdigest()
+    for _ in range(2):
+        act("mpd")
+        book = table.keys("mpd") / "ledger"
+        assert [entry.object for entry in ledger.entries(book)].count(digest) == 1
+    if part == "confirmation":
+        assert entry_of(book, digest).extra["check_value"] == table.content("mpd.confirmation")["check_value"]
+
+
+def entry_of(book: Path, digest: str) -> ledger.Entry:
+    return next(entry for entry in ledger.entries(book) if entry.object == digest)
 
 
 def test_another_key_in_the_way_is_kept_and_nothing_is_confirmed(table: Table) -> None:

@@ -1,4 +1,4 @@
-"""A participant's random bytes between its commitment and its confirmation: one private file, then none.
+"""What a participant keeps beside its key: its random bytes until it has confirmed, and that it has, from then on.
 
 ::
 
@@ -6,26 +6,48 @@
     {"ceremony":...,"commitments":...,"name":...,"random":...}
 
 ``commitments`` is null until the bytes have been contributed; then the digest over all commitments to which they were
-given, so that they are never given to others.
+given, so that they are never given to others. When the key is made, this file goes and another one stays, in which
+nothing is secret::
+
+    linkage-ceremony-done/1
+    {"ceremony":...,"check_value":...,"commitments":{...},"contributions":{...},"name":...}
+
+By it a confirmation that was lost is made again, and nobody takes part twice in one ceremony.
 """
 
 from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from pydantic import StringConstraints, ValidationError
 
 from linkage.errors import KeyFileError
 from linkage.exchange.canonical import CanonicalError, dump, encode_bytes, load, load_bytes
 from linkage.exchange.custody.files import read_file
 from linkage.exchange.custody.overwriting import overwrite
 from linkage.exchange.files import atomic_write
-from linkage.exchange.keyfile import make_private_folder
+from linkage.exchange.keyfile import PARTY_NAME, make_private_folder
+from linkage.exchange.manifest import Strict
 
-__all__ = ["Pending", "create_pending", "forget_pending", "has_pending", "read_pending", "rewrite_pending"]
+__all__ = [
+    "Done",
+    "Pending",
+    "create_pending",
+    "forget_pending",
+    "has_pending",
+    "read_done",
+    "read_pending",
+    "rewrite_pending",
+    "write_done",
+]
 
 _FIRST_LINE = b"linkage-ceremony-secret/1\n"
 _LARGEST = 1024
+_Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+_DONE_LINE = b"linkage-ceremony-done/1\n"
+_LARGEST_DONE = 16 * 1024
 
 
 class Pending(NamedTuple):
@@ -40,8 +62,18 @@ class Pending(NamedTuple):
         return f"Pending(ceremony={self.ceremony!r}, name={self.name!r})"
 
 
-def _path(keys: Path, ceremony: str) -> Path:
-    return Path(keys) / f"ceremony-{ceremony[:32]}.secret"
+class Done(Strict):
+    """What stays of a ceremony: the check value of its key, and which documents, by their digests, it came from."""
+
+    ceremony: _Digest
+    name: Annotated[str, StringConstraints(pattern=f"^{PARTY_NAME.pattern}$")]
+    commitments: dict[str, _Digest]
+    contributions: dict[str, _Digest]
+    check_value: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+
+
+def _path(keys: Path, ceremony: str, what: str = "secret") -> Path:
+    return Path(keys) / f"ceremony-{ceremony[:32]}.{what}"
 
 
 def has_pending(keys: Path, ceremony: str) -> bool:
@@ -118,3 +150,36 @@ def forget_pending(keys: Path, ceremony: str) -> None:
     """Overwrite and remove the file, if it is there."""
     if has_pending(keys, ceremony):
         overwrite(_path(keys, ceremony))
+
+
+def write_done(keys: Path, done: Done) -> None:
+    """Write what stays of a ceremony; the same again does no harm."""
+    with atomic_write(_path(keys, done.ceremony, "done"), private=True) as temporary:
+        temporary.write_bytes(_DONE_LINE + dump(done.model_dump()) + b"\n")
+
+
+def read_done(keys: Path, ceremony: str, name: str) -> Done | None:
+    """Read what stayed of a ceremony that this participant has confirmed; None if it has not.
+
+    Raises
+    ------
+    KeyFileError
+        ``unreadable``, a fault of a private file, ``malformed``, or ``wrong-kind`` if it is another participant's.
+    """
+    path = _path(keys, ceremony, "done")
+    try:
+        found = read_file(path, _LARGEST_DONE)
+    except KeyFileError as error:
+        if error.reason == "missing":
+            return None
+        raise
+    found.require_private()  # whoever exchanges it has this participant confirm another key
+    try:
+        if len(found.data) > _LARGEST_DONE or not found.data.startswith(_DONE_LINE) or found.data[-1:] != b"\n":
+            raise CanonicalError("not of this kind")
+        done = Done.model_validate(load(found.data[len(_DONE_LINE) : -1]))
+    except (CanonicalError, ValidationError):
+        raise KeyFileError(f"{path}: damaged", reason="malformed", hint="begin a new ceremony") from None
+    if (done.ceremony, done.name) != (ceremony, name):
+        raise KeyFileError(f"{path}: of another ceremony or participant", reason="wrong-kind")
+    return done

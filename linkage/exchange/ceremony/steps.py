@@ -25,6 +25,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from base64 import b64decode
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -33,15 +34,18 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from linkage.errors import KeyFileError, NotPermittedError
+from linkage.exchange import ledger
 from linkage.exchange.canonical import encode_bytes, pack
 from linkage.exchange.ceremony.documents import (
     COMMITMENT,
     CONFIRMATION,
     CONTRIBUTION,
+    LEDGER,
     Ceremony,
     Commitment,
     Confirmation,
     Contribution,
+    Signed,
     cheated,
     note,
     now,
@@ -49,18 +53,22 @@ from linkage.exchange.ceremony.documents import (
     read_ceremony,
 )
 from linkage.exchange.ceremony.own import (
+    Done,
     Pending,
     create_pending,
     forget_pending,
     has_pending,
+    read_done,
     read_pending,
     rewrite_pending,
+    write_done,
 )
 from linkage.exchange.keys import LinkageKey, Party, load_linkage_key, write_linkage_key
 
 __all__ = ["Step", "agreed", "commitment_of", "confirm", "join", "linkage_secret"]
 
 _SHORTEST_ID = 32
+_COMMIT, _CONTRIBUTE, _CONFIRM = "ceremony-commit", "ceremony-contribute", "ceremony-confirm"
 
 Step = Literal["committed", "awaits-commitments", "contributed", "awaits-contributions", "may-confirm", "confirmed"]
 """What :func:`join` did, or what is awaited."""
@@ -95,7 +103,8 @@ def _seal_info(ceremony: Ceremony, sender: str, recipient: str) -> bytes:
 def join(folder: Path, party: Party, keys: Path, *, told: str | None = None) -> tuple[Ceremony, Step]:
     """Do what is due for this participant: commit, or contribute when all have committed.
 
-    May be called as often as one likes; what is done is not done again.
+    May be called as often as one likes; what is done is not done again. What a run that was stopped has left undone is
+    made up for: an entry in the ledger, or, by a party that has its key, a confirmation that is lost.
 
     Parameters
     ----------
@@ -115,11 +124,16 @@ def join(folder: Path, party: Party, keys: Path, *, told: str | None = None) -> 
         ``not-invited``; ``unconfirmed-ceremony`` without the id, ``another-ceremony`` with a different one.
     SealError
         A file of the ceremony does not stand; see :func:`~linkage.exchange.ceremony.documents.read_ceremony`.
+        ``other-documents``: this party has confirmed already, and not what is here now.
     KeyFileError
         The random bytes cannot be read (``missing``, ``too-open``, ``malformed``).
     """
     ceremony = read_ceremony(folder)
     _invited(ceremony, party)
+    _note_missing(ceremony, party, keys)
+    done = read_done(keys, ceremony.id, party.name)
+    if done is not None:
+        return _restored(Path(folder), ceremony, party, keys, done), "confirmed"
     if party.name in ceremony.confirmations:
         return ceremony, "confirmed"
     if party.name not in ceremony.commitments:
@@ -132,7 +146,7 @@ def join(folder: Path, party: Party, keys: Path, *, told: str | None = None) -> 
             commitment=commitment_of(ceremony.id, party.name, pending.random),
         )
         digest = publish(Path(folder) / f"{party.name}.commitment", COMMITMENT, content, party)
-        note(keys, party, "ceremony-commit", digest, ceremony)
+        note(keys, party, _COMMIT, digest, ceremony)
         return read_ceremony(folder), "committed"
     if ceremony.awaited(ceremony.commitments):
         return ceremony, "awaits-commitments"
@@ -150,7 +164,7 @@ def _contribute(folder: Path, ceremony: Ceremony, party: Party, keys: Path) -> N
         ceremony=ceremony.id,
         name=party.name,
         time=now(),
-        commitments={name: signed.digest for name, signed in ceremony.commitments.items()},
+        commitments=_digests(ceremony.commitments),
         sealed={
             name: encode_bytes(other.wrap(pending.random, _seal_info(ceremony, party.name, name)))
             for name, other in ceremony.parties.items()
@@ -158,7 +172,7 @@ def _contribute(folder: Path, ceremony: Ceremony, party: Party, keys: Path) -> N
         },
     )
     digest = publish(folder / f"{party.name}.contribution", CONTRIBUTION, content, party)
-    note(keys, party, "ceremony-contribute", digest, ceremony)
+    note(keys, party, _CONTRIBUTE, digest, ceremony)
 
 
 def _own(ceremony: Ceremony, party: Party, keys: Path) -> Pending:
@@ -209,9 +223,14 @@ def confirm(folder: Path, party: Party, keys: Path, out: Path) -> Ceremony:
     folder, out = Path(folder), Path(out)
     ceremony = read_ceremony(folder)
     _invited(ceremony, party)
-    if party.name in ceremony.confirmations and not has_pending(keys, ceremony.id):
-        agreed(ceremony)
-        return ceremony
+    _note_missing(ceremony, party, keys)
+    if not has_pending(keys, ceremony.id):
+        done = read_done(keys, ceremony.id, party.name)
+        if done is not None:
+            ceremony = _restored(folder, ceremony, party, keys, done)
+        if party.name in ceremony.confirmations:
+            agreed(ceremony)
+            return ceremony
     for what, documents in (("commitment", ceremony.commitments), ("contribution", ceremony.contributions)):
         missing = ceremony.awaited(documents)
         if missing:
@@ -230,8 +249,14 @@ def confirm(folder: Path, party: Party, keys: Path, out: Path) -> Ceremony:
     agreed(ceremony)
     if not there:
         write_linkage_key(out, project, epoch, secret)
+    seen = {"commitments": _digests(ceremony.commitments), "contributions": _digests(ceremony.contributions)}
+    write_done(keys, Done(ceremony=ceremony.id, name=party.name, check_value=check_value, **seen))
     forget_pending(keys, ceremony.id)
     return ceremony
+
+
+def _digests(documents: Mapping[str, Signed[Commitment]] | Mapping[str, Signed[Contribution]]) -> dict[str, str]:
+    return {name: signed.digest for name, signed in documents.items()}
 
 
 def _publish_confirmation(folder: Path, ceremony: Ceremony, party: Party, keys: Path, check_value: str) -> None:
@@ -239,12 +264,42 @@ def _publish_confirmation(folder: Path, ceremony: Ceremony, party: Party, keys: 
         ceremony=ceremony.id,
         name=party.name,
         time=now(),
-        commitments={name: signed.digest for name, signed in ceremony.commitments.items()},
-        contributions={name: signed.digest for name, signed in ceremony.contributions.items()},
+        commitments=_digests(ceremony.commitments),
+        contributions=_digests(ceremony.contributions),
         check_value=check_value,
     )
     digest = publish(folder / f"{party.name}.confirmation", CONFIRMATION, content, party)
-    note(keys, party, "ceremony-confirm", digest, ceremony, check_value=check_value)
+    note(keys, party, _CONFIRM, digest, ceremony, check_value=check_value)
+
+
+def _restored(folder: Path, ceremony: Ceremony, party: Party, keys: Path, done: Done) -> Ceremony:
+    """Make a confirmation again that is lost; refuse where the documents are not those that this party confirmed."""
+    here = (_digests(ceremony.commitments), _digests(ceremony.contributions))
+    if here != (done.commitments, done.contributions):
+        raise cheated(
+            f"{party.name} has confirmed this ceremony already, and documents that it saw are missing or others now",
+            "other-documents",
+            "fetch the whole folder again, or a copy of it; nobody takes part twice in one ceremony",
+        )
+    own = ceremony.confirmations.get(party.name)
+    if own is None:
+        _publish_confirmation(folder, ceremony, party, keys, done.check_value)
+        return read_ceremony(folder)
+    return ceremony
+
+
+def _note_missing(ceremony: Ceremony, party: Party, keys: Path) -> None:
+    """Enter own documents in the ledger that a run which was stopped has written and not entered."""
+    book = Path(keys) / LEDGER
+    noted = {entry.object for entry in ledger.entries(book)} if book.exists() else set()
+    steps = ((_COMMIT, ceremony.commitments), (_CONTRIBUTE, ceremony.contributions))
+    for action, documents in steps:
+        if party.name in documents and documents[party.name].digest not in noted:
+            note(keys, party, action, documents[party.name].digest, ceremony)
+    confirmation = ceremony.confirmations.get(party.name)
+    if confirmation is not None and confirmation.digest not in noted:
+        check_value = confirmation.content.check_value
+        note(keys, party, _CONFIRM, confirmation.digest, ceremony, check_value=check_value)
 
 
 def _has(out: Path, check_value: str) -> bool:
