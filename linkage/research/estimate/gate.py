@@ -52,14 +52,19 @@ def reduce_model(counts: npt.NDArray[np.generic], t: int, interactions: Sequence
     return Reduced(finite, minus, held[~nonzero].sum(axis=0) == 0)
 
 
+@lru_cache(maxsize=32)
+def _few(t: int) -> npt.NDArray[np.bool_]:
+    """Mark the cells of few lists."""
+    return np.array([cell.bit_count() <= _FEW for cell in range(1, 2**t)])
+
+
 @lru_cache(maxsize=65536)
 def identifiable(t: int, finite: tuple[int, ...], minus_infinity: tuple[int, ...]) -> bool:
     """Say whether the design that remains has full column rank."""
     keep = contains(t, minus_infinity).sum(axis=0) == 0
     left = design(t, finite)
-    few = np.array([cell.bit_count() <= _FEW for cell in range(1, 2**t)])
     # The cells of few lists nearly always have full rank, which settles it; with many lists all cells are slow.
-    return any(np.linalg.matrix_rank(left[cells]) == left.shape[1] for cells in (keep & few, keep))
+    return any(np.linalg.matrix_rank(left[cells]) == left.shape[1] for cells in (keep & _few(t), keep))
 
 
 @lru_cache(maxsize=65536)

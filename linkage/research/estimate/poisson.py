@@ -69,8 +69,9 @@ def information(t: int, terms: tuple[int, ...], weights: Floats, active: Bools) 
 
 def whole(values: Floats | Bools, t: int) -> Floats:
     """Put a zero in front for the empty cell, unless it is there."""
-    missing = 2**t - values.shape[1]
-    return np.asarray(np.pad(values, ((0, 0), (missing, 0))), dtype=np.float64)
+    cells = np.zeros((len(values), 2**t))
+    cells[:, 2**t - values.shape[1] :] = values
+    return cells
 
 
 class _Stack:
