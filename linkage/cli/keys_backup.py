@@ -10,7 +10,7 @@ import cyclopts
 from linkage.cli.console import say, spaced
 from linkage.exchange.custody.backup import backup as write_backup
 from linkage.exchange.custody.backup import restore as restore_key
-from linkage.exchange.custody.destruction import Reason, destroy_key, read_destruction
+from linkage.exchange.custody.destruction import Reason, destroy_key, read_key_destruction
 from linkage.exchange.keys import load_party
 
 __all__ = ["backup", "destroy", "restore"]
@@ -87,7 +87,7 @@ def destroy(
     """
     party = load_party(key)
     certificate = destroy_key(file, expected=identity, reason=reason, party=party, keys=key.parent)
-    read_destruction(certificate, party.public)
+    read_key_destruction(certificate, party.public)
     say(f"overwritten and removed: {file}")
     say(f"certificate: {certificate}")
     say("flash storage, snapshots and backups may keep copies that no program reaches: encrypt whole disks")

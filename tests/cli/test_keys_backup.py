@@ -8,7 +8,7 @@ import pytest
 from linkage.cli import main
 from linkage.exchange import create_party, ledger, load_linkage_key, load_public
 from linkage.exchange.custody.backup import read_page
-from linkage.exchange.custody.destruction import read_destruction
+from linkage.exchange.custody.destruction import read_key_destruction
 
 pytest.importorskip("segno")
 pytest.importorskip("shamir_mnemonic")
@@ -41,7 +41,7 @@ def test_backup_destroy_restore(site: Path, run: Run) -> None:
     assert path.read_bytes() == before
     _, said = run("destroy", path, "--id", check.upper(), "--reason", "retired", "--key", site / "mpd" / "mpd.key")
     assert not path.exists() and "flash" in said
-    certificate = read_destruction(
+    certificate = read_key_destruction(
         site / "mpd" / f"destroyed-{check}.certificate", load_public(site / "mpd" / "mpd.pub")
     )
     assert (certificate.of, certificate.identity, certificate.by) == ("milwaukee/2026-1", check, "mpd")
@@ -65,7 +65,7 @@ def test_a_partys_own_key_is_destroyed_and_signs_for_it(site: Path, run: Run) ->
         site / "mpd" / "mpd.key",
     )
     assert not (site / "mpd" / "mpd.key").exists()
-    found = read_destruction(site / "mpd" / f"destroyed-{public.key_id}.certificate", public)
+    found = read_key_destruction(site / "mpd" / f"destroyed-{public.key_id}.certificate", public)
     assert (found.kind, found.of, found.signer) == ("party", "mpd", public.key_id)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import pydoc
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ import pytest
 
 from linkage.errors import KeyFileError, LinkageError, SealError
 from linkage.exchange import create_linkage_key, create_party, file_digest, ledger, load_party
-from linkage.exchange.custody.destruction import destroy_key, read_destruction
-from linkage.exchange.custody.overwriting import overwrite
+from linkage.exchange.custody.destruction import destroy_key, read_key_destruction
+from linkage.exchange.custody.overwriting import overwrite, overwrite_content
 from linkage.exchange.documents import write_document
 from linkage.exchange.keys import renew_party
 
@@ -41,6 +42,21 @@ def test_content_is_overwritten_in_its_place(tmp_path: Path, monkeypatch: pytest
     assert not list(tmp_path.iterdir())
 
 
+def test_large_files_are_overwritten_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With random bytes as for keys and with zeros as for batches, under all names of the file."""
+    monkeypatch.setattr("linkage.exchange.custody.overwriting._PIECE", 1000)
+    path = tmp_path / "file"
+    for fill in (bytes, secrets.token_bytes):
+        path.write_bytes(b"secret" * 500 + b"se")
+        other = tmp_path / "other"
+        other.hardlink_to(path)
+        overwrite_content(path, fill)
+        assert len(path.read_bytes()) == 3002 and path.read_bytes() == other.read_bytes()
+        assert b"secret" not in path.read_bytes()
+        assert (set(path.read_bytes()) == {0}) is (fill is bytes)
+        other.unlink()
+
+
 def test_links_are_refused_and_left(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_bytes(b"secret")
@@ -63,7 +79,7 @@ def destroyed(tmp_path: Path, cast: Any) -> tuple[Path, str]:
 
 def test_the_certificate_names_the_key_and_is_on_the_ledger(tmp_path: Path, cast: Any) -> None:
     certificate, check = destroyed(tmp_path, cast)
-    found = read_destruction(certificate, cast.mpd.public)
+    found = read_key_destruction(certificate, cast.mpd.public)
     assert (found.kind, found.of, found.identity, found.reason) == ("linkage", "milwaukee/2026-1", check, "rotated")
     assert (found.method, found.standard) == ("overwrite-once-and-unlink", "nist-sp-800-88-clear")
     begun, done = ledger.entries(tmp_path / "keys" / "ledger")
@@ -110,7 +126,7 @@ def test_what_was_cut_off_is_finished_by_the_same_call(
         with pytest.raises(OSError, match="no space"):
             again()
     certificate = again()
-    assert read_destruction(certificate, cast.mpd.public).identity == check and not path.exists()
+    assert read_key_destruction(certificate, cast.mpd.public).identity == check and not path.exists()
     content, book = certificate.read_bytes(), (keys / "ledger").read_bytes()
     assert [entry.action for entry in ledger.entries(keys / "ledger")] == ["key-destroy-begun", "key-destroy"]
     assert again() == certificate  # and once more: nothing is left to do
@@ -158,7 +174,7 @@ def test_a_partys_own_key_that_is_gone_is_certified_by_its_new_one(
             destroy_key(path, expected=party.key_id, reason="rotated", party=party, keys=path.parent)
     assert not path.exists()
     last = destroy_key(path, expected=party.key_id, reason="rotated", party=renewed, keys=tmp_path / "new")
-    assert read_destruction(last, renewed.public).identity == party.key_id
+    assert read_key_destruction(last, renewed.public).identity == party.key_id
 
 
 def test_another_key_is_not_destroyed(tmp_path: Path, cast: Any) -> None:
@@ -184,13 +200,13 @@ def test_public_keys_and_other_files_are_not_destroyed(tmp_path: Path, cast: Any
 
 def test_certificates_of_others_or_changed_are_refused(tmp_path: Path, cast: Any) -> None:
     certificate, _ = destroyed(tmp_path, cast)
-    refused("untrusted-sender", lambda: read_destruction(certificate, cast.dcf.public))
+    refused("untrusted-sender", lambda: read_key_destruction(certificate, cast.dcf.public))
     whole = certificate.read_bytes()
     certificate.write_bytes(whole.replace(b'"rotated"', b'"retired"'))
-    refused("bad-signature", lambda: read_destruction(certificate, cast.mpd.public))
+    refused("bad-signature", lambda: read_key_destruction(certificate, cast.mpd.public))
     content = json.loads(whole.splitlines()[1])
     for field in content:
         for value in (None, "", "x" * 200, -1):
             write_document(certificate, "key-destruction", 1, content | {field: value}, cast.mpd)
             with pytest.raises(SealError):
-                read_destruction(certificate, cast.mpd.public)
+                read_key_destruction(certificate, cast.mpd.public)

@@ -11,7 +11,7 @@ from linkage.exchange.ceremony.documents import COMMITMENT, CONFIRMATION, CONTRI
 from linkage.exchange.ceremony.invitation import invite
 from linkage.exchange.ceremony.steps import confirm, join
 from linkage.exchange.custody.backup import backup, read_page
-from linkage.exchange.custody.destruction import destroy_key, read_destruction
+from linkage.exchange.custody.destruction import destroy_key, read_key_destruction
 from linkage.exchange.custody.shares import join as join_shares
 from linkage.exchange.documents import read_document
 
@@ -27,7 +27,7 @@ def read_share(path: Path) -> None:
 
 
 def read_certificate(path: Path) -> None:
-    read_destruction(path, SIGNER[0])
+    read_key_destruction(path, SIGNER[0])
 
 
 GOOD: list[str] = []

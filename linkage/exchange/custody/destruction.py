@@ -30,7 +30,7 @@ from linkage.exchange.keys import Party, PublicParty
 from linkage.exchange.manifest import HEX32, Strict
 from linkage.exchange.reasons import refuse
 
-__all__ = ["BEGUN", "DONE", "Destruction", "destroy_key", "key_identity", "read_destruction"]
+__all__ = ["BEGUN", "DONE", "KeyDestruction", "destroy_key", "key_identity", "read_key_destruction"]
 
 BEGUN, DONE = "key-destroy-begun", "key-destroy"
 """Actions in the ledger: a key is to be destroyed; it is, and this is the certificate."""
@@ -50,7 +50,7 @@ class _Meant(NamedTuple):
     entry: str | None
 
 
-class Destruction(Strict):
+class KeyDestruction(Strict):
     """What a certificate says.
 
     Parameters
@@ -205,7 +205,7 @@ def _place(path: Path) -> str:
     return hashlib.sha256(os.fsencode(path.parent.resolve() / path.name)).hexdigest()
 
 
-def _certificate(meant: _Meant, reason: str, party: Party) -> Destruction:
+def _certificate(meant: _Meant, reason: str, party: Party) -> KeyDestruction:
     content = {
         "kind": meant.kind,
         "of": meant.of,
@@ -218,12 +218,12 @@ def _certificate(meant: _Meant, reason: str, party: Party) -> Destruction:
         "time": time.time_ns() // 1000,
     }
     try:
-        return Destruction.model_validate(content)
+        return KeyDestruction.model_validate(content)
     except ValidationError:
         raise KeyFileError("not a key that can be certified as destroyed", reason="malformed") from None
 
 
-def read_destruction(path: Path, party: PublicParty) -> Destruction:
+def read_key_destruction(path: Path, party: PublicParty) -> KeyDestruction:
     """Read a certificate and check that this party signed it.
 
     Raises
@@ -233,7 +233,7 @@ def read_destruction(path: Path, party: PublicParty) -> Destruction:
     """
     document = read_document(path, _KIND, {_VERSION})
     try:
-        content = Destruction.model_validate(document.content)
+        content = KeyDestruction.model_validate(document.content)
     except ValidationError:
         raise refuse("malformed") from None
     if (content.signer, content.by) != (party.key_id, party.name):

@@ -5,14 +5,39 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from linkage.errors import KeyFileError
 
-__all__ = ["METHOD", "overwrite"]
+__all__ = ["METHOD", "overwrite", "overwrite_content"]
+
+_PIECE = 1 << 20
 
 METHOD = "overwrite-once-and-unlink"
 """Clear, in the words of NIST SP 800-88: one pass over all places that the file system still knows of."""
+
+
+def overwrite_content(path: Path, fill: Callable[[int], bytes]) -> None:
+    """Write over all of a file in its place, once, and see that it is on the disk. Its names and its size stay.
+
+    Parameters
+    ----------
+    path
+        The file. What has other names too is overwritten under all of them.
+    fill
+        Makes so many bytes: ``bytes`` for zeros, ``secrets.token_bytes`` for random ones.
+
+    Raises
+    ------
+    OSError
+        It is not there, or could not be overwritten in whole.
+    """
+    with path.open("r+b", buffering=0) as file:
+        left = os.fstat(file.fileno()).st_size
+        while left > 0:
+            left -= file.write(fill(min(left, _PIECE)))
+        os.fsync(file.fileno())
 
 
 def overwrite(path: Path) -> None:
@@ -36,9 +61,8 @@ def overwrite(path: Path) -> None:
                 reason="linked",
                 hint="name the file itself, and remove its other names first",
             )
+        overwrite_content(path, secrets.token_bytes)
         with path.open("r+b", buffering=0) as file:
-            file.write(secrets.token_bytes(status.st_size))
-            os.fsync(file.fileno())
             file.truncate(0)
             os.fsync(file.fileno())
         nameless = path.with_name(f".{secrets.token_hex(8)}.gone")
