@@ -147,7 +147,7 @@ def forget_records(folder: StateFolder, hub: Party, source: str, pseudonyms: Col
     SealError
         As :func:`register`.
     """
-    before = _read(folder, _last(folder))
+    before = read_registry(folder)
     after = forget(before, source, pseudonyms)
     forgotten = before.records.height - after.records.height
     if forgotten:
@@ -172,7 +172,7 @@ def take_bridge(folder: StateFolder, hub: Party, source: str, pairs: pl.DataFram
     SealError
         As :func:`register`.
     """
-    after, renamed = rename(_read(folder, _last(folder)), source, pairs)
+    after, renamed = rename(read_registry(folder), source, pairs)
     if renamed:
         _write(folder, hub, BRIDGED, after, {"source": source, "renamed": renamed, "file": digest})
     return renamed

@@ -7,7 +7,17 @@ from functools import cache
 from pathlib import Path
 
 from linkage.exchange import PublicParty, create_linkage_key, create_party, load_party
-from linkage.exchange.ceremony.documents import COMMITMENT, CONFIRMATION, CONTRIBUTION, INVITATION, parse
+from linkage.exchange.ceremony import documents
+from linkage.exchange.ceremony.documents import (
+    COMMITMENT,
+    CONFIRMATION,
+    CONTRIBUTION,
+    INVITATION,
+    Commitment,
+    Confirmation,
+    Contribution,
+    Invitation,
+)
 from linkage.exchange.ceremony.invitation import invite
 from linkage.exchange.ceremony.steps import confirm, join
 from linkage.exchange.custody.backup import backup, read_page
@@ -26,6 +36,11 @@ def read_share(path: Path) -> None:
     join_shares([read_page(path).words, GOOD[0]])
 
 
+def parse(path: Path, kind: str) -> None:
+    """Read one document of a ceremony, without the others and without its author's key."""
+    documents._validated(MODELS[kind], documents._read(path, kind), path)
+
+
 def read_certificate(path: Path) -> None:
     read_key_destruction(path, SIGNER[0])
 
@@ -35,6 +50,8 @@ GOOD: list[str] = []
 
 SIGNER: list[PublicParty] = []
 """Who signed the certificate that is a seed."""
+
+MODELS = {INVITATION: Invitation, COMMITMENT: Commitment, CONTRIBUTION: Contribution, CONFIRMATION: Confirmation}
 
 PARTS = (COMMITMENT, CONTRIBUTION, CONFIRMATION)
 

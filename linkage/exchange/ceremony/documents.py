@@ -53,7 +53,6 @@ __all__ = [
     "cheated",
     "note",
     "now",
-    "parse",
     "publish",
     "read_ceremony",
 ]
@@ -178,12 +177,6 @@ class Confirmation(_Part):
     check_value: _CheckValue
 
 
-_MODELS: Mapping[str, type[Strict]] = {
-    INVITATION: Invitation,
-    COMMITMENT: Commitment,
-    CONTRIBUTION: Contribution,
-    CONFIRMATION: Confirmation,
-}
 _Model = TypeVar("_Model", bound=Strict)
 _Body = TypeVar("_Body", bound=_Part)
 
@@ -287,17 +280,6 @@ def note(keys: Path, party: Party, action: str, digest: str, ceremony: Ceremony,
         object_digest=digest,
         extra={"ceremony": ceremony.id, "project": invitation.project, "epoch": invitation.epoch, **extra},
     )
-
-
-def parse(path: Path, kind: str) -> Strict:
-    """Read one document of the ceremony, strictly. Not verified, not held to the others: see :func:`read_ceremony`.
-
-    Raises
-    ------
-    SealError
-        ``unreadable``, ``bad-version`` or ``malformed``.
-    """
-    return _validated(_MODELS[kind], _read(path, kind), path)
 
 
 def _parts(
