@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict
 
 import cyclopts
 
@@ -15,7 +15,7 @@ from linkage.exchange.ceremony.invitation import rotate as rotate_ceremony
 from linkage.exchange.ceremony.steps import agreed
 from linkage.exchange.ceremony.steps import confirm as confirm_ceremony
 from linkage.exchange.ceremony.steps import join as join_ceremony
-from linkage.exchange.keys import load_party
+from linkage.exchange.keys import Party, load_party
 
 __all__ = ["ceremony", "confirm", "join", "revoke", "rotate"]
 
@@ -68,9 +68,7 @@ def ceremony(
         project=project,
         epoch=epoch,
         participants=participants,
-        inviter=load_party(key),
-        public_file=key.with_suffix(".pub"),
-        keys=key.parent,
+        **_inviter(key),
     )
     _tell_invitation(begun, out, json=json)
 
@@ -169,13 +167,11 @@ def rotate(
         out,
         epoch=epoch,
         reason=reason,
-        inviter=load_party(key),
-        public_file=key.with_suffix(".pub"),
-        keys=key.parent,
         participants=participants or (),
+        **_inviter(key),
     )
     _tell_invitation(begun, out, json=json)
-    _tell_rest(begun)
+    _tell_next(begun)
 
 
 def revoke(
@@ -210,16 +206,25 @@ def revoke(
         epoch=epoch,
         reason="revoked",
         revoked=[name],
-        inviter=load_party(key),
-        public_file=key.with_suffix(".pub"),
-        keys=key.parent,
+        **_inviter(key),
     )
     _tell_invitation(begun, out, json=json)
     say(f"at once: the hub takes {name} out of its settings, so that batches signed by it are refused")
-    _tell_rest(begun)
+    _tell_next(begun)
 
 
-def _tell_rest(begun: Ceremony) -> None:
+class _Inviter(TypedDict):
+    inviter: Party
+    public_file: Path
+    keys: Path
+
+
+def _inviter(key: Path) -> _Inviter:
+    """Return who invites, by its private key file, which has the public one and the ledger beside it."""
+    return {"inviter": load_party(key), "public_file": key.with_suffix(".pub"), "keys": key.parent}
+
+
+def _tell_next(begun: Ceremony) -> None:
     before = begun.invitation.previous_epoch
     say(f"when all have confirmed: every agency submits again under epoch {begun.invitation.epoch}")
     say(
