@@ -20,6 +20,10 @@ from typing import Any
 import polars as pl
 import pytest
 
+from linkage.exchange import load_party
+from linkage.exchange.approval.shared import load_opening, open_share
+from linkage.exchange.custody.shares import join
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -190,19 +194,25 @@ _NUMBER = re.compile(rb"(?<![0-9A-Za-z])(?:\d{3}-\d\d-\d{4}|[A-Z]{1,2}-?\d{6,}|\
 
 
 def _secrets(demo: Demo) -> dict[str, bytes]:
-    """Every way to write every secret of every key file."""
+    """Every way to write every secret of every key file, and of the hub's opening key, which no file has."""
     found: dict[str, bytes] = {}
+    whole: dict[str, bytes] = {}
     for path in demo.folder.rglob("*.key"):
         content = json.loads(path.read_bytes().split(b"\n")[1])
         for name in {"secret", "signing", "mldsa65", "opening", "pseudonym"} & set(content):
-            raw = base64.b64decode(content[name])
-            where = f"{path.name} {name}"
-            found[f"{where} raw"] = raw
-            found[f"{where} hex"] = raw.hex().encode()
-            found[f"{where} HEX"] = raw.hex().upper().encode()
-            found[f"{where} base64"] = base64.b64encode(raw).rstrip(b"=")
-            found[f"{where} urlsafe"] = base64.urlsafe_b64encode(raw).rstrip(b"=")
-            found[f"{where} repr"] = repr(raw).encode()
+            whole[f"{path.name} {name}"] = base64.b64decode(content[name])
+    opening = load_opening(demo.folder / "mpd" / "keys" / "opening.pub")
+    shares = [open_share(opening, load_party(demo.folder / name / "keys" / f"{name}.key")) for name in ("mpd", "dcf")]
+    whole["opening key"] = join(shares)
+    for number, words in enumerate(shares):
+        found |= {f"share {number} {at}": " ".join(words.split()[at : at + 3]).encode() for at in range(30)}
+    for where, raw in whole.items():
+        found[f"{where} raw"] = raw
+        found[f"{where} hex"] = raw.hex().encode()
+        found[f"{where} HEX"] = raw.hex().upper().encode()
+        found[f"{where} base64"] = base64.b64encode(raw).rstrip(b"=")
+        found[f"{where} urlsafe"] = base64.urlsafe_b64encode(raw).rstrip(b"=")
+        found[f"{where} repr"] = repr(raw).encode()
     return found
 
 
@@ -250,7 +260,7 @@ def test_no_number_of_a_person_is_anywhere(demo: Demo) -> None:
 
 def test_no_key_is_anywhere(demo: Demo) -> None:
     secrets = _secrets(demo)
-    assert len(secrets) == 6 * (1 + 6 * 5), "the linkage key, and six parties with five secrets each"
+    assert len(secrets) == 6 * (2 + 6 * 4) + 2 * 30, "linkage and opening key, six parties with four each, two shares"
     key = next(demo.folder.rglob("mpd.key")).read_bytes()
     assert any(secret in key for secret in secrets.values()), "the search does not find what is there"
     found = [(where, name) for name, content in demo.outputs().items() for where, s in secrets.items() if s in content]
