@@ -28,7 +28,8 @@ def retire(
     """Destroy what is left of an earlier epoch's encodings, with a signed certificate; after the bridge run.
 
     Files are overwritten and removed. Flash storage, snapshots and backups may keep what a program cannot reach: what
-    is there stays sealed, and closed for ever once the hub's key is renewed (linkage keys renew) and the old one gone.
+    is there stays sealed, and closed for ever once what opens it is gone: the hub's old key, or, where the opening key
+    is in shares, the holders' old party keys, all but fewer than the threshold (linkage keys renew, keys destroy).
 
     Parameters
     ----------
@@ -58,7 +59,8 @@ def retire(
     if done.destruction.missing:
         say(f"{len(done.destruction.missing)} batches were not there any more: find out where they went")
     say(f"certificate, for the agencies: {done.certificate}")
-    say("copies elsewhere stay closed once the hub's key is renewed and the old one destroyed: linkage keys renew")
+    say("copies elsewhere stay closed once the keys that open them are gone: linkage keys renew, then keys destroy")
+    say("  that is the hub's old key; with an opening key in shares, the old party key of each holder")
 
 
 def forget(

@@ -1,6 +1,6 @@
-"""Keys: the linkage key that agencies share, and the keys of each party.
+"""Keys: the linkage key that agencies share, the keys of each party, and what others need of them.
 
-There is no default key, no key ring and no default path: every key is a file that somebody names. Three kinds:
+There is no default key, no key ring and no default path: every key is a file that somebody names. Four kinds:
 
 linkage key
     256 random bits for one project and one epoch, held by the agencies and the key custodian, never by the hub.
@@ -11,6 +11,13 @@ party key
     :mod:`linkage.exchange.parties` and used from here.
 public key
     What the others need of a party key. Compare the key id by voice before you trust one.
+opening key in shares
+    ``opening.pub``: the public key that batches are sealed for where the agreement says so, with its private key in
+    shares, each sealed for one holder's party key; no file has any of them in the open. It is in
+    :mod:`linkage.exchange.approval.shared`.
+
+A linkage or party key file is plain or *protected*: its secrets then open with the account's keystore or a hardware
+token alone (:mod:`linkage.exchange.custody.protected`). Whoever loads one need not know which it is.
 
 Python cannot wipe memory: secrets stay in a process until it ends. Hold keys in short-lived processes.
 """

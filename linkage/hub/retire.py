@@ -6,8 +6,10 @@ taken in, refused, or claimed and not judged - and the copies that runs made of 
 nobody can tell what they hold, for they may be batches that were cut short. The ledger keeps all that it said.
 
 The certificate speaks of this host alone, and of what a program can reach (:mod:`linkage.hub.destroy`). Copies
-elsewhere, at the analysis for one, are sealed for the hub's opening key: they stay closed for ever once that key has
-been renewed and the old one destroyed.
+elsewhere, at the analysis for one, are sealed, and stay closed for ever once what opens them is gone. That is the hub's
+party key, renewed and the old one destroyed. Of an opening key in shares there is nothing to destroy: each share lies
+in every copy of ``opening.pub``, sealed for its holder's party key. There the holders renew their party keys after the
+epoch and destroy the old ones, all but fewer than the threshold.
 """
 
 from __future__ import annotations
