@@ -33,6 +33,7 @@ from linkage.errors import LinkageError
 from linkage.exchange import create_linkage_key, create_party, ledger, load_linkage_key, load_party
 from linkage.exchange.approval.orders import OrderedBatch, read_order, write_order
 from linkage.exchange.approval.shared import create_opening
+from linkage.exchange.custody.token import TokenKeeper
 from linkage.exchange.documents import inspect_document
 from linkage.exchange.envelope import Compartment
 from linkage.exchange.opening import OpeningKey
@@ -236,7 +237,12 @@ class Maker:
             "float": lambda: SHARE,
             "dt.date": lambda: dt.date(2026, 11, 22),
             "dict[str, Any]": lambda: {"kind": "party", TEXT: SHARE, "text": TEXT, "nan": float("nan")},
-            "Mapping[str, Any]": lambda: {TEXT: SHARE, "precision": TEXT},
+            "Mapping[str, Any]": lambda: (
+                dict.fromkeys(("signing", "mldsa65", "opening", "pseudonym", "name", "key_id"), TEXT)
+                if name == "content"
+                else {TEXT: SHARE, "precision": TEXT}
+            ),
+            "Keeper": lambda: TokenKeeper(self.path(name), "token", "key"),
             "dict[str, bool]": lambda: dict.fromkeys(sources, True),
             "list[str]": lambda: [TEXT],
             "Iterable[str]": lambda: ["party"],

@@ -605,7 +605,8 @@ def test_any_field_of_any_document_changed_is_refused(finished: Table, tmp_path:
     folder = Path(shutil.copytree(finished.folder, tmp_path / "folder"))
     (folder / name).write_bytes(b"\n".join((first, dump(content), third, b"")))
     told = refused_somehow(folder)
-    assert name in told
+    # A name that is changed in the invitation names a public key file, which is read before any signature.
+    assert name in told or (name == "invitation" and last == "name" and f"{change}.pub" in told)
     author = name.partition(".")[0] if "." in name else "hub"
     write_document(
         folder / name, first.decode().split("/")[0].removeprefix("linkage-"), 1, content, finished.cast[author]
