@@ -232,7 +232,9 @@ def test_draws_are_split_into_tables_with_empty_ones_where_nobody_is() -> None:
             "A": [1, 0, 1, 1, 1],
             "B": [0, 1, 0, 1, 1],
             "count": [5, 3, 4, 2, 1],
-        }
+        },
+        # As linkage.research.draws.draw_histories has them.
+        schema_overrides={"draw": pl.UInt16, "A": pl.UInt8, "B": pl.UInt8, "count": pl.Int64},
     )
     split = draw_tables(frame, ["A", "B"], ["year"])
     assert [t.counts.tolist() for t in split["2013",]] == [[5, 0, 0], [4, 0, 3]]
