@@ -32,6 +32,7 @@ from linkage.research.estimate.table import HistoryTable
 __all__ = ["Averaged", "Mixture"]
 
 _NOTED = 1e-3
+_FURTHEST = 1e6  # an upper end beyond this many times the observed number is none, as in the profile interval
 _DRAWS = 4000
 
 
@@ -112,21 +113,28 @@ class Averaged:
         details = describe(fits, models, table, self.criterion)
         if not order.size:
             return refused(method, "", "model-not-estimable", details=details)
+        if not np.isfinite(fits.se_intercept[0, order]).all():
+            return refused(method, "", "beyond-precision", details=details)
         n_hats = fits.n_hat[0, order]
         noted = n_hats[weights >= _NOTED]
         details |= {"least_noted": float(noted.min()), "greatest_noted": float(noted.max())}
         mixture = Mixture(weights, fits.intercept[0, order], fits.se_intercept[0, order])
-        lower, upper = (table.observed + float(np.exp(mixture.quantile(level))) for level in (0.025, 0.975))
-        best = models[order[0]]
+        low, high = (mixture.quantile(level) for level in (0.025, 0.975))
+        best, furthest = models[order[0]], float(np.log(_FURTHEST * table.observed))
+        n_hat = float((weights * n_hats).sum())
+        # A model of hardly any weight can still carry the mean away from where nearly all of the weight is.
+        if high > furthest or not np.exp(low) <= n_hat - table.observed <= np.exp(high):
+            return refused(method, name_generators(best, table.lists), "unbounded", details=details, terms=best)
+        drawn = np.minimum(mixture.draws(_DRAWS, table_seed(table, self.seed)), furthest)
         return Result(
             method,
             f"average over {int(order.size)} models, the best: {name_generators(best, table.lists)}",
-            float((weights * n_hats).sum()),
-            lower,
-            upper,
+            n_hat,
+            table.observed + float(np.exp(low)),
+            table.observed + float(np.exp(high)),
             interval="mixture of the models' Wald distributions of the log of the unseen number",
             assumption="lists depend on each other as in one of the hierarchical log-linear models that are averaged",
             details=details,
             terms=best,
-            draws=table.observed + np.exp(mixture.draws(_DRAWS, table_seed(table, self.seed))),
+            draws=table.observed + np.exp(drawn),
         )

@@ -18,7 +18,7 @@ from scipy.stats import norm
 from linkage.errors import EstimateError
 from linkage.research.estimate.gate import check, reduce_model
 from linkage.research.estimate.lattice import Floats, all_terms, name_model, terms_from_names
-from linkage.research.estimate.poisson import fit_poisson, information
+from linkage.research.estimate.poisson import fit_poisson, information, intercept_error
 from linkage.research.estimate.profile import profile_interval
 from linkage.research.estimate.result import Result, refused
 from linkage.research.estimate.table import HistoryTable
@@ -43,7 +43,8 @@ class Fit:
     mu
         Fitted counts over the 2^t - 1 cells; 0 in removed cells.
     n_hat, se_intercept
-        Estimated number of people; standard error of b_0 from the Fisher information, not scaled.
+        Estimated number of people; standard error of b_0 from the Fisher information, not scaled (NaN where rounding
+        leaves none).
     deviance, aic, bic
         In Rcapture's convention.
     converged
@@ -106,7 +107,7 @@ def fit_model(table: HistoryTable, interactions: Sequence[int] = ()) -> Fit | in
     active = np.ones((1, len(terms)), dtype=bool)
     fits = fit_poisson(table.t, terms, counts[None, :], model.keep[None, :], active)
     beta, mu = fits.beta[0], fits.mu[0]
-    covariance = np.linalg.inv(information(table.t, terms, np.append(0.0, mu)[None, :], active)[0])
+    error = intercept_error(information(table.t, terms, np.append(0.0, mu)[None, :], active))
     log_likelihood = float((xlogy(counts, mu) - mu - gammaln(counts + 1)).sum())
     k = 1 + table.t + len(interactions)
     ratio = np.divide(counts, mu, out=np.ones_like(counts), where=counts > 0)
@@ -117,7 +118,7 @@ def fit_model(table: HistoryTable, interactions: Sequence[int] = ()) -> Fit | in
         mu=mu,
         n=table.observed,
         n_hat=table.observed + float(np.exp(beta[0])),
-        se_intercept=float(np.sqrt(covariance[0, 0])),
+        se_intercept=float(error[0]),
         deviance=2 * float((xlogy(counts, ratio) - (counts - mu)).sum()),
         aic=2 * k - 2 * log_likelihood,
         bic=k * float(np.log(table.observed)) - 2 * log_likelihood,
@@ -163,6 +164,8 @@ class LogLinear:
             return refused(self.method, name, "model-not-estimable", assumption=assumption, details={"code": fit})
         if not fit.converged:
             return refused(self.method, name, "not-converged", assumption=assumption)
+        if not np.isfinite(fit.se_intercept):
+            return refused(self.method, name, "beyond-precision", assumption=assumption)
         profile = profile_interval(table.counts.astype(np.float64), table.t, terms, near=fit.n_hat - fit.n)
         if profile.upper is None:
             return refused(self.method, name, "unbounded", assumption=assumption, terms=terms)

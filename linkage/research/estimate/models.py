@@ -33,7 +33,7 @@ from linkage.research.estimate.lattice import (
     terms_from_names,
 )
 from linkage.research.estimate.loglinear import MOST_PEOPLE, Fit, fit_model
-from linkage.research.estimate.poisson import fit_poisson, information, whole
+from linkage.research.estimate.poisson import fit_poisson, information, intercept_error, whole
 from linkage.research.estimate.profile import profile_interval
 from linkage.research.estimate.result import Result, refused
 from linkage.research.estimate.table import HistoryTable
@@ -200,7 +200,7 @@ class _Stack:
         self.minus_two_log[rows, columns] = np.where(there, -2 * log_likelihood, np.inf)
         if errors:
             matrix = information(self.t, self.terms, whole(fits.mu[there], self.t), active[there])
-            self.se_intercept[rows[there], columns[there]] = np.sqrt(np.linalg.inv(matrix)[:, 0, 0])
+            self.se_intercept[rows[there], columns[there]] = intercept_error(matrix)
 
     def _parts(self, model: int, empty: Bools) -> tuple[tuple[int, ...], tuple[int, ...]]:
         held = self.member[model]

@@ -15,11 +15,13 @@ import numpy.typing as npt
 
 from linkage.research.estimate.lattice import Floats, subset_sums, superset_sums
 
-__all__ = ["Fits", "fit_poisson", "information", "whole"]
+__all__ = ["Fits", "fit_poisson", "information", "intercept_error", "whole"]
 
 _TOLERANCE = 1e-10  # Newton decrement, in units of log-likelihood
 _MAX_STEPS = 100
 _QUADRATIC = 0.05  # last decrement over the one before; towards infinity Newton can only reach exp(-1)
+_AWAY, _ROUNDING = 1e-9, 4e-12  # a fitted cell above this (of a person, and of all people) does not fall to zero
+_FULL_RANK = 1e-6  # least eigenvalue of a matrix of whole numbers
 
 Bools = npt.NDArray[np.bool_]
 
@@ -38,7 +40,9 @@ class Fits:
         Shape ``(B,)``.
     certified
         Shape ``(B,)``: converged at Newton's quadratic speed, hence to a finite maximum. On a table without one, cells
-        fall towards zero by a factor e a step and the decrement with them, so the last ratio stays near 0.37.
+        fall towards zero by a factor e a step and the decrement with them, so the last ratio stays near 0.37. Rounding
+        can hide that where there are many people, so either no cell may have come near zero, or the occupied cells
+        alone must leave no direction to fall in (their design has full rank).
     """
 
     beta: Floats
@@ -65,6 +69,20 @@ def information(t: int, terms: tuple[int, ...], weights: Floats, active: Bools) 
     diagonal = np.arange(len(terms))
     matrix[:, diagonal, diagonal] += ~active
     return np.asarray(matrix)
+
+
+def intercept_error(matrix: Floats) -> Floats:
+    """Give the standard error of the intercept from each information of a stack; NaN where rounding leaves none.
+
+    With overlaps of one person beside lists of millions the information is singular to the digits of a double.
+    """
+    try:
+        variance = np.linalg.inv(matrix)[:, 0, 0]
+    except np.linalg.LinAlgError:
+        if len(matrix) == 1:
+            return np.array([np.nan])
+        return np.concatenate([intercept_error(one[None]) for one in matrix])
+    return np.asarray(np.sqrt(np.where(variance > 0, variance, np.nan)))
 
 
 def whole(values: Floats | Bools, t: int) -> Floats:
@@ -111,6 +129,21 @@ class _Stack:
         weights = lifted * self.keep
         right = self.over_terms(weights * np.log(lifted))
         return _solve(information(self.t, self.terms, weights, self.active), right) * self.active
+
+    def settled(self, mu: Floats) -> Bools:
+        """Say of each table whether its fit is certain to be finite; its decrement is below the tolerance.
+
+        A cell that falls adds its fitted count to the decrement. So with all fitted counts above the tolerance and the
+        rounding of the sums none falls. A direction to fall in leaves all occupied cells as they are.
+        """
+        least = np.where(self.keep, mu, np.inf).min(axis=1)
+        sure = np.asarray(least > _AWAY + _ROUNDING * self.counts.sum(axis=1))
+        rows = np.flatnonzero(~sure)
+        if rows.size:
+            occupied = (self.counts[rows] > 0).astype(np.float64)
+            gram = information(self.t, self.terms, occupied, self.active[rows])
+            sure[rows] = np.linalg.eigvalsh(gram)[:, 0] > _FULL_RANK
+        return sure
 
     def advance(self, beta: Floats, mu: Floats, step: Floats) -> tuple[Floats, Floats]:
         """Take the step, halved as often as the likelihood asks for (up to 30 times); give beta and mu after it."""
@@ -168,4 +201,5 @@ def fit_poisson(t: int, terms: tuple[int, ...], counts: Floats, keep: Bools, act
             rows = rows[~done & np.isfinite(decrement)]
             if not rows.size:
                 break
+    certified[certified] = stack.at(np.flatnonzero(certified)).settled(mu[certified])
     return Fits(beta, mu[:, 2**t - cells :], converged, certified)

@@ -91,7 +91,8 @@ class _State:
         keep = subset_sums(removed, self.t)[:, 1:] == 0
         fits = fit_poisson(self.t, tuple(self.terms[used].tolist()), self.counts[rows[sound]], keep, active)
         for i in np.flatnonzero(~fits.certified):
-            codes[sound[i]] = self._missing(rows[sound[i]], finite[sound[i]], minus[sound[i]])
+            missing = self._missing(rows[sound[i]], finite[sound[i]], minus[sound[i]])
+            codes[sound[i]] = missing or int(not fits.converged[i])
         passed = codes[sound] == 0
         self.mu[rows[sound[passed]]] = fits.mu[passed]
         self.intercept[rows[sound[passed]]] = fits.beta[passed, 0]
