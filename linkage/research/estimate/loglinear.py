@@ -110,7 +110,8 @@ def fit_model(table: HistoryTable, interactions: Sequence[int] = ()) -> Fit | in
     error = intercept_error(information(table.t, terms, np.append(0.0, mu)[None, :], active))
     log_likelihood = float((xlogy(counts, mu) - mu - gammaln(counts + 1)).sum())
     k = 1 + table.t + len(interactions)
-    ratio = np.divide(counts, mu, out=np.ones_like(counts), where=counts > 0)
+    with np.errstate(divide="ignore"):  # a fit that has not come to rest may hold a zero, and is refused by its caller
+        ratio = np.divide(counts, mu, out=np.ones_like(counts), where=counts > 0)
     return Fit(
         interactions=interactions,
         minus_infinity=model.minus_infinity,

@@ -325,6 +325,8 @@ class AllModels:
         found = fit_model(table, models[order[0]]) if order.size else 1
         if isinstance(found, int):
             return refused(method, "", "model-not-estimable", details=details)
+        if not found.converged:
+            return refused(method, "", "not-converged", details=details)
         return self._result(method, table, found, [models[m] for m in order], details)
 
     def _result(

@@ -52,10 +52,16 @@ class Fits:
 
 
 def _solve(matrix: Floats, right: Floats) -> Floats:
+    """Solve each system of a stack, by least squares where one is singular; NaN where it overflowed."""
     try:
         return np.asarray(np.linalg.solve(matrix, right[..., None])[..., 0])
     except np.linalg.LinAlgError:
+        if len(matrix) > 1:
+            return np.concatenate([_solve(m[None], r[None]) for m, r in zip(matrix, right, strict=True)])
+    try:
         return np.asarray((np.linalg.pinv(matrix, hermitian=True) @ right[..., None])[..., 0])
+    except np.linalg.LinAlgError:
+        return np.full_like(right, np.nan)
 
 
 def information(t: int, terms: tuple[int, ...], weights: Floats, active: Bools) -> Floats:

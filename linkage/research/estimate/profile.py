@@ -75,7 +75,13 @@ def profile_interval(
     near
         A first guess of the unseen number, such as the Poisson estimate.
     """
-    likelihood = _Likelihood(counts, t, interactions)
+    try:
+        return _profile(_Likelihood(counts, t, interactions), near, level)
+    except ValueError:  # no root: with overlaps of one person beside billions, rounding leaves no curve to find one on
+        return Profile(None, float(counts.sum()), None)
+
+
+def _profile(likelihood: _Likelihood, near: float, level: float) -> Profile:
     n, furthest = likelihood.n, _FURTHEST * likelihood.n
     least = 1e-9 * max(near, 1.0)
     high = max(near, 1.0)

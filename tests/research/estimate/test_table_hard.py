@@ -61,6 +61,15 @@ TABLES = {
     "one overlap": table_of(5, {1: 10, 2: 10, 4: 10, 8: 10, 16: 10, 3: 1}),
     "every cell 1": HistoryTable(tuple("ABCDE"), np.ones(31)),
     "beyond 32 bits": table_of(3, {1: 2**35, 2: 2**34, 3: 2**33, 4: 2**34, 5: 2**32, 6: 2**32, 7: 2**31}),
+    "a handful beside billions": HistoryTable(
+        tuple("ABCD"),
+        np.array([3, 114078, 2632952277, 4, 173030204, 344, 0, 109755459, 13, 0, 24092, 32515, 0, 242852145, 265688]),
+    ),
+    "a handful beside millions": HistoryTable(
+        tuple("ABCD"),
+        np.array([916, 0, 1, 100999, 200411, 6, 97804110, 0, 3492833, 0, 19, 997185, 8281, 18313, 58]),
+    ),
+    "one overlap of each beside millions": table_of(3, {1: 10**6, 2: 10**6, 3: 5 * 10**5, 4: 10**6, 5: 1, 6: 1}),
     "beyond what a double tells": HistoryTable(tuple("ABCD"), np.full(15, 2**46)),
 }
 
