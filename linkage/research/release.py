@@ -148,7 +148,7 @@ def release(
         people = scoped_persons(facts, person_map, policy)
         tables = build_tables(people, policy.lists)
         counted = histories.capture_histories(people, policy.lists)
-        estimated = estimate(counted, lists=list(policy.lists), referrals=referrals(agreed))
+        estimated = statement.public_part(estimate(counted, lists=list(policy.lists), referrals=referrals(agreed)))
         floor = policy.effective_floor(list(agreements))
         protected = _protect(tables, estimated, floor, earlier)
         base = policy.round_estimates_to

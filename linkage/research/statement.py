@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -39,15 +40,28 @@ from linkage.research.coarsen import CHAO, safe_base
 from linkage.research.disclosure import ProtectedTable, round_estimate
 from linkage.research.draws import converged
 from linkage.research.estimate import Report, Result, Verdict
+from linkage.research.estimate.verdict import judge
 from linkage.research.tables import TOTAL, Grid, Table
 
-__all__ = ["FAMILIES", "TOO_WEAK", "Place", "estimate_entry", "known", "linkage_entry", "places", "source_entries"]
+__all__ = [
+    "FAMILIES",
+    "TOO_WEAK",
+    "Place",
+    "estimate_entry",
+    "known",
+    "linkage_entry",
+    "places",
+    "public_part",
+    "source_entries",
+]
 
 Place = tuple[str, tuple[str, ...]]
 """A table and a value in each of its dimensions."""
 
 FAMILIES = ("chao", "chao-few-lists", "independence", "stepwise")
 """Methods whose intervals make the range of the verdict."""
+
+_STATED = (*FAMILIES, "zelterman")
 
 TOO_WEAK = "overlap-too-weak"
 _TOO_WEAK = (
@@ -58,6 +72,19 @@ _TOO_WEAK = (
 # The one exact reason that zeros in the overlaps, which are always published, show anyway. Any other, such as "fewer
 # than ten people on two lists", would bound a withheld count: all of them go under one code.
 _VISIBLE_REASONS = frozenset({"too-few-lists"})
+
+
+def public_part(report: Report) -> Report:
+    """Return the report as far as its numbers can be protected: the verdict of :data:`FAMILIES` on the map's own table.
+
+    Averages over models and graphs, and what is pooled over partition draws, are functions of all histories: no table
+    that can be published holds what they are made of. They stay with the analyst.
+    """
+    results = tuple(result for result in report.results if result.method in _STATED)
+    if report.verdict.status == "refused":
+        return replace(report, results=results, pooled=())
+    families = [result for result in results if result.method in FAMILIES]
+    return replace(report, results=results, pooled=(), verdict=judge(report.table, families))
 
 
 def places(report: Report) -> dict[str, tuple[Place, ...]]:

@@ -1,25 +1,24 @@
 """The verdict on a table: a range with its reasons, or a refusal with its reason. Never one model's interval alone.
 
-Families of assumptions are put side by side: that people differ in how visible they are (Chao's bound in both forms),
-independence of lists, and pairwise dependence found in the data (stepwise). The range runs from the least lower to the
-greatest upper end of their intervals, since nothing in the data says which family is right. Chao's plain form belongs
-to it although it overshoots on equal, independent lists: where people differ, the others are all too low. Where they
-differ very much, so is the range: it is no better than the families in it.
+The range runs from the least lower to the greatest upper end of the intervals of all families of assumptions
+(:mod:`linkage.research.estimate.families`), since nothing in the data says which family is right; where partitions were
+drawn from the linkage's posterior, of their intervals over all draws. Where families differ very much, so is the range:
+it is no better than the families in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
 from linkage.errors import EstimateError
-from linkage.research.estimate.bounds import Chao, PairEstimate, Zelterman, pair_estimates
+from linkage.research.estimate.bounds import PairEstimate, pair_estimates
+from linkage.research.estimate.families import BESIDE, HEADLINE, NOT_OFFERED, SLOW, beside, families, over_partitions
 from linkage.research.estimate.lattice import name_term, pairs
-from linkage.research.estimate.loglinear import Independence
+from linkage.research.estimate.pooled import PooledResult
 from linkage.research.estimate.result import REASONS, Result, refused
-from linkage.research.estimate.stepwise import Stepwise
 from linkage.research.estimate.table import Histories, HistoryTable, parse_histories
 
 __all__ = ["AGREE_WITHIN", "LEAST_LISTS", "LEAST_OVERLAP", "Report", "StratumReport", "Verdict", "estimate", "judge"]
@@ -82,8 +81,11 @@ class Report:
     table
         The table, pooled over strata.
     results
-        Estimators in fixed order: chao, chao-few-lists, independence, stepwise, zelterman. Numbers of a refused
+        What each method says of this table: those that make the range, in the order of
+        :data:`~linkage.research.estimate.families.HEADLINE`, then the others that were asked for. Numbers of a refused
         verdict stay here for study and are withheld from :meth:`to_dict`.
+    pooled
+        What the methods that make the range say over all partition draws; empty without draws.
     pairs
         Every pair of lists taken alone.
     verdict
@@ -100,6 +102,7 @@ class Report:
     results: tuple[Result, ...]
     pairs: tuple[PairEstimate, ...]
     verdict: Verdict
+    pooled: tuple[PooledResult, ...] = ()
     referrals: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     strata: tuple[StratumReport, ...] = ()
@@ -115,6 +118,7 @@ class Report:
             "frequencies": self.table.frequencies.tolist(),
             "referrals": [list(pair) for pair in self.referrals],
             "estimates": [result.to_dict(withhold=withhold) for result in self.results],
+            "over_draws": [result.to_dict(withhold=withhold) for result in self.pooled],
             "pairs": [pair.to_dict() for pair in self.pairs],
             "verdict": self.verdict.to_dict(),
             "notes": list(self.notes),
@@ -154,17 +158,21 @@ def _nested(table: HistoryTable, stepwise: Result) -> bool:
     return False
 
 
-def judge(table: HistoryTable, families: Sequence[Result]) -> Verdict:
-    """Make the verdict from the families' results: the first that declines decides, else the range over all."""
-    for result in families:
+def judge(table: HistoryTable, results: Sequence[Result]) -> Verdict:
+    """Make the verdict from the families' results: the first that declines decides, else the range over all.
+
+    A family that is not offered for so many lists takes no part.
+    """
+    results = [result for result in results if result.status not in NOT_OFFERED]
+    for result in results:
         if not result.ok:
             return _refusal(result.status)
         if result.method == "stepwise" and _nested(table, result):
             return _refusal("nested-list")
-    points = [result.n_hat for result in families if result.n_hat is not None]
-    lows = [result.lower for result in families if result.lower is not None]
-    highs = [result.upper for result in families if result.upper is not None]
-    if not points or len(lows) < len(families) or len(highs) < len(families):
+    points = [result.n_hat for result in results if result.n_hat is not None]
+    lows = [result.lower for result in results if result.lower is not None]
+    highs = [result.upper for result in results if result.upper is not None]
+    if not points or len(lows) < len(results) or len(highs) < len(results):
         return _refusal("unbounded")
     low, high = max(min(lows), float(table.observed)), max(highs)
     if max(points) > AGREE_WITHIN * min(points):
@@ -184,25 +192,51 @@ def _drop_empty(table: HistoryTable) -> tuple[HistoryTable, list[str]]:
     return table, notes[::-1]
 
 
-def _report(table: HistoryTable, referrals: tuple[tuple[str, str], ...], resamples: int, seed: int | None) -> Report:
+@dataclass(frozen=True)
+class _Asked:
+    """What :func:`estimate` was asked for, as it goes for the whole table and for each stratum."""
+
+    referrals: tuple[tuple[str, str], ...]
+    resamples: int
+    seed: int | None
+    slow: bool
+    effective: float | None
+    partitions: str | None
+
+
+def _report(table: HistoryTable, asked: _Asked, draws: Sequence[HistoryTable] = ()) -> Report:
     reduced, notes = _drop_empty(table)
+    names = HEADLINE + BESIDE + (SLOW if asked.slow else ())
     reason = _screen(reduced)
     if reason is not None:
-        names = ("chao", "chao-few-lists", "independence", "stepwise", "zelterman")
         results = tuple(refused(name, "", reason) for name in names)
-        return Report(table, results, pair_estimates(table), _refusal(reason), referrals, tuple(notes))
-    forced = tuple(pair for pair in referrals if set(pair) <= set(reduced.lists))
-    families = (
-        Chao().fit(reduced),
-        Chao(few_lists=True).fit(reduced),
-        Independence(forced).fit(reduced),
-        Stepwise(referrals=forced, resamples=resamples, seed=seed).fit(reduced),
-    )
-    wanted = families[-1].details.get("wanted_but_not_estimable")
+        return Report(table, results, pair_estimates(table), _refusal(reason), (), asked.referrals, tuple(notes))
+    forced = tuple(pair for pair in asked.referrals if set(pair) <= set(reduced.lists))
+    own = {name: fit(reduced) for name, fit in families(forced, asked.resamples, asked.seed).items()}
+    wanted = own["stepwise"].details.get("wanted_but_not_estimable")
     if wanted:
         notes.append(f"the data ask for a dependence that cannot be estimated: {wanted}")
-    results = (*families, Zelterman().fit(reduced))
-    return Report(table, results, pair_estimates(table), judge(reduced, families), referrals, tuple(notes))
+    notes += [f"{name}: not offered for so many lists" for name, result in own.items() if result.status in NOT_OFFERED]
+    verdict = judge(reduced, list(own.values()))
+    pooled: tuple[PooledResult, ...] = ()
+    if draws and verdict.status == "estimated":
+        kept = [_only(draw, reduced.lists) for draw in draws]
+        pooled = over_partitions(
+            kept, forced, asked.resamples, asked.seed, effective=asked.effective, partitions=asked.partitions
+        )
+        verdict = judge(reduced, [result.result for result in pooled])
+        notes += sorted({note for result in pooled for note in result.notes})
+    others = [fit(reduced) for fit in beside(forced, slow=asked.slow).values()]
+    results = (*own.values(), *others)
+    return Report(table, results, pair_estimates(table), verdict, pooled, asked.referrals, tuple(notes))
+
+
+def _only(table: HistoryTable, lists: Sequence[str]) -> HistoryTable:
+    """Leave out the lists that the table as a whole has nobody on."""
+    for position in reversed(range(table.t)):
+        if table.lists[position] not in lists:
+            table = table.without(position)
+    return table
 
 
 def estimate(
@@ -212,6 +246,10 @@ def estimate(
     referrals: Sequence[tuple[str, str]] = (),
     resamples: int = 1000,
     seed: int | None = None,
+    slow: bool = False,
+    draws: Sequence[HistoryTable] = (),
+    effective: float | None = None,
+    partitions: str | None = None,
 ) -> Report:
     """Estimate how many people there are from who is on which lists, or say why no number is defensible.
 
@@ -225,11 +263,18 @@ def estimate(
         Pairs of lists that refer people to each other: their dependence is in every model.
     resamples, seed
         Of the bootstrap. Without a seed it follows from the table, so that the same table gives the same answer.
+    slow
+        Also run latent classes and Bayesian thresholding, which do not make the range and can take a minute.
+    draws
+        Tables of partition draws over the same lists (:func:`linkage.research.estimate.pooled.draw_tables`): the range
+        is then that over all of them.
+    effective, partitions
+        How many independent draws they are worth, and what the partitions were.
 
     Returns
     -------
     Report
-        For the table pooled over strata, with a report for every stratum.
+        For the table pooled over strata, with a report for every stratum (strata without draws).
 
     Raises
     ------
@@ -246,8 +291,10 @@ def estimate(
             reason="unknown-list",
             hint=f"lists of this table are: {', '.join(here)}",
         )
-    pooled = _report(histories.pooled, known, resamples, seed)
-    strata = tuple(
-        StratumReport(stratum.values, _report(stratum.table, known, resamples, seed)) for stratum in histories.strata
-    )
-    return Report(pooled.table, pooled.results, pooled.pairs, pooled.verdict, pooled.referrals, pooled.notes, strata)
+    if any(draw.lists != here for draw in draws):
+        raise EstimateError("draws are over other lists than the table", reason="bad-histories")
+    asked = _Asked(known, resamples, seed, slow, effective, partitions)
+    pooled = _report(histories.pooled, asked, draws)
+    each = replace(asked, slow=False)
+    strata = tuple(StratumReport(stratum.values, _report(stratum.table, each)) for stratum in histories.strata)
+    return replace(pooled, strata=strata)

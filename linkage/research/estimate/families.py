@@ -1,0 +1,112 @@
+"""The families of assumptions that a verdict puts side by side, on one table or over all partition draws.
+
+Each answers the question that the data leave open in another way: how visible people differ (Chao's bound in both
+forms), that lists are independent, that they depend in the pairs which the data show (stepwise), that any of the
+hierarchical models may hold (averages by BIC and by AIC), that dependence is that of a decomposable graph. None is
+right: in populations made up to be like Milwaukee's, with people who differ and lists that depend, the narrow ones
+miss the truth far more often than their intervals say, and the average by AIC hardly ever
+(:mod:`linkage.lab.coverage`). So the range runs over all of them.
+
+Beside them stand methods that are looked at and do not make the range: Zelterman's, and where they are asked for
+latent classes and Bayesian thresholding, whose chains take their time and may not agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from linkage.research.estimate.averaging import Averaged
+from linkage.research.estimate.bounds import Chao, Zelterman
+from linkage.research.estimate.graphs import DecomposableGraphs
+from linkage.research.estimate.latent import LatentClasses
+from linkage.research.estimate.loglinear import Independence
+from linkage.research.estimate.pooled import PooledResult, over_draws
+from linkage.research.estimate.result import Result
+from linkage.research.estimate.stepwise import Stepwise
+from linkage.research.estimate.table import HistoryTable
+from linkage.research.estimate.thresholding import Thresholding
+
+__all__ = ["BESIDE", "HEADLINE", "NOT_OFFERED", "SLOW", "beside", "families", "over_partitions"]
+
+HEADLINE = (
+    "chao",
+    "chao-few-lists",
+    "independence",
+    "stepwise",
+    "averaged-bic",
+    "averaged-aic",
+    "decomposable-graphs",
+)
+"""Methods whose intervals make the range of the verdict, in their order."""
+
+BESIDE = ("zelterman",)
+"""Methods that are shown beside them."""
+
+SLOW = ("latent-classes", "thresholding")
+"""Methods that are shown beside them where they are asked for."""
+
+NOT_OFFERED = frozenset({"too-many-lists"})
+"""Reasons for which a family takes no part in the range, and does not speak against a number either."""
+
+_LEAST_RESAMPLES = 40
+Fit = Callable[[HistoryTable], Result]
+
+
+def families(referrals: tuple[tuple[str, str], ...], resamples: int, seed: int | None) -> Mapping[str, Fit]:
+    """Return the estimators that make the range, by method.
+
+    Parameters
+    ----------
+    referrals
+        Pairs of lists whose dependence is in every model that can hold one.
+    resamples, seed
+        Of the bootstrap; without a seed it follows from the table.
+    """
+    return {
+        "chao": Chao().fit,
+        "chao-few-lists": Chao(few_lists=True).fit,
+        "independence": Independence(referrals).fit,
+        "stepwise": Stepwise(referrals=referrals, resamples=resamples, seed=seed).fit,
+        "averaged-bic": Averaged("bic", referrals=referrals).fit,
+        "averaged-aic": Averaged("aic", referrals=referrals).fit,
+        "decomposable-graphs": DecomposableGraphs().fit,
+    }
+
+
+def beside(referrals: tuple[tuple[str, str], ...], *, slow: bool) -> Mapping[str, Fit]:
+    """Return the estimators that are shown beside the range, by method."""
+    quick: dict[str, Fit] = {"zelterman": Zelterman().fit}
+    if not slow:
+        return quick
+    return quick | {"latent-classes": LatentClasses().fit, "thresholding": Thresholding(referrals=referrals).fit}
+
+
+def over_partitions(
+    draws: Sequence[HistoryTable],
+    referrals: tuple[tuple[str, str], ...],
+    resamples: int,
+    seed: int | None,
+    *,
+    effective: float | None = None,
+    partitions: str | None = None,
+) -> tuple[PooledResult, ...]:
+    """Send every partition draw through every family that makes the range.
+
+    Parameters
+    ----------
+    draws
+        One table a draw.
+    referrals, resamples, seed
+        As for :func:`families`; the resamples are shared out over the draws.
+    effective, partitions
+        As for :func:`linkage.research.estimate.pooled.over_draws`.
+
+    Returns
+    -------
+    tuple of PooledResult
+        In the order of :data:`HEADLINE`.
+    """
+    each = max(_LEAST_RESAMPLES, -(-resamples // len(draws)))
+    pool = partial(over_draws, draws, effective=effective, partitions=partitions)
+    return tuple(pool(fit) for fit in families(referrals, each, seed).values())
