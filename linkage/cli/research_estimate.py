@@ -1,0 +1,161 @@
+"""``linkage research estimate``: how many people there are, from who is on which lists."""
+
+from __future__ import annotations
+
+import json as json_module
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import cyclopts
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from linkage.cli.console import say, working
+from linkage.errors import EstimateError
+
+if TYPE_CHECKING:
+    from linkage.research.estimate import Diagnostics, Report
+
+__all__ = ["estimate"]
+
+
+def estimate(
+    histories: Path,
+    *,
+    json: Annotated[bool, cyclopts.Parameter(negative=())] = False,
+    lists: Annotated[tuple[str, ...], cyclopts.Parameter(name="--list", negative=())] = (),
+    referral: Annotated[tuple[str, ...], cyclopts.Parameter(negative=())] = (),
+    resamples: int = 1000,
+    seed: int | None = None,
+    slow: Annotated[bool, cyclopts.Parameter(negative=())] = False,
+) -> None:
+    """Estimate how many people there are, or say why no number is defensible.
+
+    Counts and estimates shown here are exact and not protected: they stay inside until a release has been made.
+    A refusal is a result (exit 0); a file that is no table of capture histories is an error (exit 8).
+
+    Parameters
+    ----------
+    histories
+        CSV in UTF-8: one 0/1 column a list, a column `count`, other columns are strata. Repeated rows are summed.
+    json
+        Write JSON to stdout instead of a table.
+    lists
+        A column that is a list; repeat for each, and name them all: other columns are strata. Without it every column
+        of only 0 and 1 is a list.
+    referral
+        Two lists that refer people to each other, as FIRST:SECOND; repeat for each. They are in every model.
+    resamples
+        Bootstrap tables for the interval of the stepwise estimate.
+    seed
+        Seed of the bootstrap; without it the table itself gives one.
+    slow
+        Also run latent classes and Bayesian thresholding, which take up to a minute.
+    """
+    from linkage.research.estimate import diagnostics, read_histories
+    from linkage.research.estimate import estimate as run
+
+    if resamples < 100:
+        raise EstimateError("an interval needs at least 100 resamples", reason="too-few-resamples")
+    pairs = [_pair(text) for text in referral]
+    with working("estimating"):
+        report = run(
+            read_histories(histories), lists=lists or None, referrals=pairs, resamples=resamples, seed=seed, slow=slow
+        )
+        beside = diagnostics(report.table, referrals=pairs)
+    refused = report.verdict.status == "refused"
+    if json:
+        say(_taken_for_lists(report))
+        content = {**report.to_dict(), "diagnostics": beside.to_dict(withhold=refused)}
+        print(json_module.dumps(content, indent=2, allow_nan=False))  # noqa: T201 - stdout is for data
+        return
+    console = Console()
+    _show(console, report)
+    if not refused:
+        _show_diagnostics(console, beside)
+    for stratum in report.strata:
+        title = ", ".join(f"{name} = {'missing' if v is None else v}" for name, v in stratum.values.items())
+        _show(console, stratum.report, title=title)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    first, colon, second = text.partition(":")
+    if not colon:
+        hint = "two lists that refer people to each other, such as --referral mpd:dcf"
+        raise EstimateError("a referral is written FIRST:SECOND", reason="bad-referral", hint=hint)
+    return first, second
+
+
+def _taken_for_lists(report: Report) -> str:
+    """Say which columns were taken for lists: the table has it in its title, JSON has nobody who reads it first."""
+    strata = report.strata[0].values if report.strata else ()
+    others = f"; for strata: {', '.join(strata)}" if strata else ""
+    return f"columns taken for lists: {', '.join(report.table.lists)}{others}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def _show(console: Console, report: Report, *, title: str = "all together") -> None:
+    names: Sequence[str] = report.table.lists
+    table = Table(
+        title=f"{escape(title)}: {report.table.observed:,} people on {len(names)} lists: {escape(', '.join(names))}",
+        title_justify="left",
+    )
+    table.add_column("method")
+    table.add_column("model")
+    for column in ("estimate", "from", "to"):
+        table.add_column(column, justify="right")
+    table.add_column("status")
+    refused = report.verdict.status == "refused"
+    for result in report.results:
+        shown = result.ok and not refused
+        numbers = (result.n_hat, result.lower, result.upper) if shown else (None, None, None)
+        status = "withheld" if result.ok and refused else result.status
+        table.add_row(result.method, escape(result.model), *map(_number, numbers), status)
+    console.print(table)
+    verdict = report.verdict
+    if refused:
+        console.print(f"refused ({verdict.reason}): {verdict.words}", soft_wrap=True)
+        console.print(f"remedy: {verdict.remedy}", soft_wrap=True)
+    else:
+        console.print(
+            f"estimated: {_number(verdict.low)} to {_number(verdict.high)} ({verdict.reason}: {verdict.words})",
+            soft_wrap=True,
+        )
+    for note in report.notes:
+        console.print(f"note: {escape(note)}", soft_wrap=True)
+
+
+def _show_diagnostics(console: Console, beside: Diagnostics) -> None:
+    """Show how far the first estimator's number moves with what cannot be tested, or with one list."""
+    table = Table("what is changed", "least", "at", "greatest", "at", title_justify="left")
+    table.title = "how much hangs on what no data can tell (stepwise)"
+    panel = beside.panels[0]
+    ratios = {
+        f"odds ratio {ratio:g} of {' and '.join(curve.lists)}": number
+        for curve in beside.curves
+        for ratio, number in zip(curve.ratios, curve.n_hats, strict=True)
+    }
+    left_out = {f"without {row.lists[0]}": row.n_hat for row in panel.left_out}
+    merged = {f"{' and '.join(row.lists)} as one": row.n_hat for row in panel.merges}
+    for label, numbers in (
+        ("a list is left out", left_out),
+        ("two lists are one", merged),
+        ("two lists depend", ratios),
+    ):
+        there = {name: number for name, number in numbers.items() if number is not None}
+        if there:
+            least, greatest = min(there, key=there.__getitem__), max(there, key=there.__getitem__)
+            ends = (_number(there[least]), escape(least), _number(there[greatest]), escape(greatest))
+            table.add_row(label, *ends)
+    console.print(table)
+    known = [row for row in panel.consistency if row.n_hat is not None]
+    for row in known:
+        console.print(
+            f"known number: {row.truth:,} are on {escape(row.list)}; the other lists alone give {_number(row.n_hat)}",
+            soft_wrap=True,
+        )
