@@ -14,11 +14,13 @@ from rich.table import Table
 
 from linkage.cli.console import print_json, say, working
 from linkage.cli.lab_attack import attack
+from linkage.cli.lab_coverage import coverage
 
 __all__ = ["app"]
 
 app = App(name="lab", help="Synthetic populations, how well the engine does on them, and what an attacker would.")
 app.command(attack)
+app.command(coverage)
 
 _BIG = 50_000
 """From so many people on a progress bar is worth its line."""
