@@ -319,7 +319,7 @@ def summary(frame: pl.DataFrame) -> pl.DataFrame:
         One row a method and data, in the order in which they come: ``runs``, ``refused`` (no interval), ``covered``,
         ``below`` and ``above`` (intervals all below or above the truth), ``share`` = covered / intervals with its 95%
         interval by Wilson (1927) ``share_low`` and ``share_high``, ``lower`` and ``upper`` (medians of the ends),
-        ``width`` (median), ``bias`` (mean of the point over the truth, less one). Null where there is nothing to say.
+        ``width`` (median), ``bias`` (median of the point over the truth, less one). Null where there is nothing to say.
     """
     there = pl.col("lower").is_not_null() & pl.col("upper").is_not_null()
     true = pl.col(TRUE_PERSONS)
@@ -332,7 +332,7 @@ def summary(frame: pl.DataFrame) -> pl.DataFrame:
         lower=pl.col("lower").median(),
         upper=pl.col("upper").median(),
         width=(pl.col("upper") - pl.col("lower")).median(),
-        bias=(pl.col("point") / true - 1).mean(),
+        bias=(pl.col("point") / true - 1).median(),
     )
     shares = [wilson(row["covered"], row["runs"] - row["refused"]) for row in counted.iter_rows(named=True)]
     columns = {

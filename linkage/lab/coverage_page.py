@@ -59,7 +59,7 @@ _HEADER = (
     "refused",
     "median interval",
     "median width",
-    "bias of point",
+    "median bias of point",
 )
 
 
