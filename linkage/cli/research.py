@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import cyclopts
 
 from linkage.cli.console import open_settings, print_json, say, working
+from linkage.cli.research_analyse import analyse
 from linkage.cli.research_estimate import estimate
 from linkage.errors import ContractError, ReleaseError
 from linkage.exchange import atomic_write, load_public
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # SciPy comes with the research extra only; an agency's insta
 __all__ = ["app"]
 
 app = cyclopts.App(name="research", help="Count and estimate from capture histories; protect, release and verify.")
+app.command(analyse)
 app.command(estimate)
 
 
