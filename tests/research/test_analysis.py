@@ -272,9 +272,7 @@ def test_a_refusal_has_a_reason_and_a_remedy_and_no_number(refusal: Analysis) ->
     assert not re.search(r"\d to \d", words.replace("2013-01 to 2016-12", ""))
 
 
-def test_without_draws_or_with_draws_of_chains_that_did_not_agree_it_is_the_map_alone(
-    maker: Any, small: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_draws_or_with_draws_of_chains_that_did_not_agree_it_is_the_map_alone(maker: Any, small: Any) -> None:
     quick = replace(QUICK, pooling=None)
     alone = made(maker, small, effort=quick)
     assert alone.draws == 0 and any("holds no partition draws" in note for note in alone.notes)
@@ -288,6 +286,18 @@ def test_without_draws_or_with_draws_of_chains_that_did_not_agree_it_is_the_map_
     assert other.report.verdict == alone.report.verdict
     assert other.check.results == () and "nothing of links" in other.check.words
     assert other.check.words in words_of(render_analysis(other))
+
+
+def test_three_lists_of_which_two_refer_to_each_other(maker: Any) -> None:
+    chance = {"mpd": 0.45, "dcf": 0.4, "pohsey": 0.4, "medical": 0.0}
+    found = made(maker, maker.world(400, 6, chance), effort=replace(QUICK, pooling=None))
+    assert found.diagnostics.empty == ("medical",)
+    for panel in found.diagnostics.panels:
+        status = {variant.lists: variant.status for variant in panel.left_out}
+        assert status["mpd",] == "start-not-estimable" and status["dcf",] == "ok"
+    page = render_analysis(found)
+    assert REASONS["start-not-estimable"][0] in words_of(page)
+    assert any("nobody is on list medical" in note for note in found.notes)
 
 
 def test_nobody_in_scope_is_an_error(maker: Any, small: Any) -> None:
