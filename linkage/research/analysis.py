@@ -36,10 +36,8 @@ from linkage.research.draws import by_record, converged, effective_draws, number
 from linkage.research.estimate import (
     Diagnostics,
     HistoryTable,
-    Independence,
     Report,
     Result,
-    Stepwise,
     assumption_text,
     cross_check,
     diagnostics,
@@ -50,7 +48,6 @@ from linkage.research.estimate import (
 from linkage.research.estimate.families import HEADLINE
 from linkage.research.estimate.omission import drop_empty
 from linkage.research.estimate.pooled import PooledResult
-from linkage.research.estimate.result import refused
 from linkage.research.release import in_scope, scoped_persons
 
 __all__ = ["CONFIDENTIAL", "Analysis", "Check", "Effort", "Family", "analyse"]
@@ -193,18 +190,6 @@ class Analysis:
         return plain
 
 
-@dataclass(frozen=True)
-class _FromReferrals:
-    """Independence but for referrals; with one list left out of three, two that refer to each other may be all."""
-
-    referrals: tuple[tuple[str, str], ...]
-
-    def fit(self, table: HistoryTable) -> Result:
-        if any(set(pair) == set(table.lists) for pair in self.referrals):
-            return refused("independence", "", "start-not-estimable")
-        return Independence(self.referrals).fit(table)
-
-
 def analyse(
     facts: Mapping[str, pl.DataFrame],
     person_map: pl.DataFrame,
@@ -260,9 +245,7 @@ def analyse(
         partitions=name,
     )
     progress("what the number hangs on")
-    known = counted.referrals
-    looked_at = (Stepwise(referrals=known, resamples=0), _FromReferrals(known))
-    beside = diagnostics(table, referrals=known, estimators=looked_at)
+    beside = diagnostics(table, referrals=counted.referrals)
     check = _check(table, quality, counted.referrals)
     over = range(int(policy.scope.first_month[:4]), int(policy.scope.last_month[:4]) + 1)
     dimensions: list[Dimension] = []

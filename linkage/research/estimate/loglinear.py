@@ -210,7 +210,9 @@ class Independence:
     referrals: tuple[tuple[str, str], ...] = ()
 
     def fit(self, table: HistoryTable) -> Result:
-        """Estimate from a table of at least two lists."""
+        """Estimate from a table of at least two lists; two that refer to each other leave nothing to go by."""
+        if any(set(pair) == set(table.lists) for pair in self.referrals):
+            return refused("independence", "", "start-not-estimable")
         result = LogLinear(self.referrals, method="independence").fit(table)
         # This model is where selection starts: a failure here has its own remedy.
         return replace(result, status="start-not-estimable") if result.status == "model-not-estimable" else result

@@ -256,3 +256,11 @@ def test_a_list_that_nobody_is_on_is_named_and_left_out(uk, found):
     same = ("odds_ratio_curves", "highest_order_curve", "estimators", "observed")
     one, other = again.to_dict(), found.to_dict()
     assert {key: one[key] for key in same} == {key: other[key] for key in same}
+
+
+def test_a_referral_between_the_two_lists_that_are_left_is_refused_and_no_fault():
+    table = HistoryTable(("A", "B", "C"), np.array([60, 50, 20, 40, 15, 12, 8]))
+    beside = diagnostics(table, referrals=[("A", "B")])
+    rows = {row.lists: row.status for row in beside.panels[1].left_out}
+    assert rows[("C",)] == "start-not-estimable"
+    assert rows[("A",)] == "ok"
