@@ -23,6 +23,7 @@ __all__ = ["Problem", "links_shown", "pose", "start_pairs", "units"]
 Floats = NDArray[np.float64]
 
 _START = 0.05  # share of false pairs, judged by unlike pairs, up to which pairs start the estimation
+_FEWEST = 20  # pairs to start from
 _GATE = 0.10  # the same share above which the data show no links at all
 _STRETCHES = (100, 50, 25, 12, 6)  # pairs a record from which, to a quarter of them, the fall-off of chance is read
 _CONTRASTS = 1_000  # pairs between known persons from which these stand for chance
@@ -166,13 +167,19 @@ def _expected_unlike(problem: Problem, score: Floats, limit: Floats) -> Floats:
 
 
 def start_pairs(problem: Problem, score: Floats) -> NDArray[np.int64]:
-    """Return the pairs to start the estimation from: few of them false, but twenty at least if there are as many."""
+    """Return the pairs to start the estimation from: few of them false, but twenty at least if there are as many.
+
+    Two or three people under two numbers of one source, who stand among the decoys, can hold the share of false pairs
+    above the limit for all but the pairs that are alike to the bit; and from these alone nothing is learnt of matches
+    that are not. So where twice the share gives more than twice the pairs, that is taken.
+    """
     winners, share = _false_shares(problem, score)
-    for limit in (_START, 2 * _START, 4 * _START):
-        chosen = winners[share <= limit]
-        if len(chosen) >= 20:
-            return chosen
-    return winners[:20]
+    chosen = winners[share <= _START]
+    for limit in (2 * _START, 4 * _START):
+        more = winners[share <= limit]
+        if len(chosen) < _FEWEST or len(more) > 2 * len(chosen):
+            chosen = more
+    return chosen if len(chosen) >= _FEWEST else winners[:_FEWEST]
 
 
 def links_shown(problem: Problem, weight: Floats) -> bool:
