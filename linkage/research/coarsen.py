@@ -1,186 +1,377 @@
 """How coarsely a range must be rounded so that it gives no withheld count back.
 
-Chao's bounds are functions of the numbers seen once and twice. With four lists these two, the list sizes and the
-total fix how many people are on three and on four lists, which are often a handful. So the two are withheld in most
-releases, and the range, which runs over Chao's bounds too, must not give them back.
+The range is a function of all capture histories (:mod:`linkage.research.estimate.families`), most of whose counts are
+small and withheld. One who holds the protected tables and the range knows that the counts are some table of whole
+persons that agrees with everything published *and* whose range is printed the same. So every rule of
+:mod:`linkage.research.disclosure.protect` still holds if for each of its goals - this cell at the floor, that one at
+next to nothing, a third free over a width of the floor - there is a witness: a table in whole persons that is
+consistent with the release, meets the goal, and prints the same range.
 
-What a printed range tells is the set of all pairs (seen once, seen twice) that would print the same. Any box of pairs
-inside that set is *less* than what a reader must leave open: if nothing is disclosed to one who knows the box, nothing
-is to one who knows the range. So the base is raised until the tables, with the box known beside them, still keep every
-rule of :mod:`linkage.research.disclosure.protect`.
+Witnesses are looked for near the true histories. Most goals are met by tables with the very same histories (other
+persons are young, or were seen in 2014), and their range is the same whatever it is. For the rest a few people change
+their lists; the families are fitted to those histories too, and each end of the range is rounded outwards as coarsely
+as it takes for all witnesses to print alike.
+
+What partition draws add to the range is not in these tables. It is held fixed, as a factor of the unseen number by
+which the families' ends move (:mod:`linkage.research.headline`): whoever knew the factors would learn no more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import polars as pl
+from scipy.optimize import Bounds, LinearConstraint, milp
 
 from linkage.research.disclosure import ProtectedTable
 from linkage.research.disclosure.attacker import Attacker
 from linkage.research.disclosure.cells import Cells, Key, collect
 from linkage.research.disclosure.extent import Extent
-from linkage.research.estimate import Chao, HistoryTable, Report, Verdict
-from linkage.research.estimate.verdict import judge
+from linkage.research.disclosure.program import Vector
+from linkage.research.estimate import HistoryTable
+from linkage.research.headline import Ends
 from linkage.research.tables import Table
 
-__all__ = ["CHAO", "Box", "safe_base", "verdict_at", "widest_box"]
+__all__ = ["Printed", "outwards", "printed_range"]
 
-CHAO = {"chao": Chao(), "chao-few-lists": Chao(few_lists=True)}
-"""The families that are functions of the total and of the numbers seen once and twice."""
-
-_STEPS = (1, 2, 5, 10, 20, 50)
-_WIDEST = 4  # times the floor: a box wider than that helps no cell
+_STEPS = (10, 12, 14, 15, 16, 18, 20, 25, 30, 35, 40, 45, 50, 60, 70, 80, 90)  # tenths of the base, and on by tens
+_CLIMB = 80  # histories looked at on the way to a range like the true one, at most
+_NEAR = 0.02  # by as much the ends, together, may differ in their logarithms to be near enough
+_BETTER = 0.99
+_SLACK = 1e-6
+_NODES = 2_000  # of one branch and bound
 
 
 @dataclass(frozen=True)
-class Box:
-    """From and to, both included, for the numbers seen once and twice."""
+class Printed:
+    """A range as it is printed, and the bases to which its two ends are rounded."""
 
-    once: tuple[int, int]
-    twice: tuple[int, int]
-
-
-def verdict_at(report: Report, families: Sequence[str], once: int, twice: int) -> Verdict:
-    """Return the verdict that the report would have, had other numbers of people been seen once and twice."""
-    table = report.table
-    for position in reversed(range(table.t)):
-        if table.t > 1 and table.totals[position] == 0:
-            table = table.without(position)
-    counts = np.zeros(2**table.t - 1, dtype=np.int64)
-    counts[[0, 2, 6]] = once, twice, table.observed - once - twice  # on the first list, the first two, three
-    changed = HistoryTable(table.lists, counts)
-    results = {result.method: result for result in report.results}
-    results |= {method: estimator.fit(changed) for method, estimator in CHAO.items()}
-    return judge(table, [results[name] for name in families])
+    low: int
+    high: int
+    bases: tuple[int, int]
 
 
-def widest_box(prints: Callable[[int, int], object], once: int, twice: int, total: int, most: int) -> Box:
-    """Grow a box around a pair, side by side, as long as every pair in it prints the same.
-
-    Parameters
-    ----------
-    prints
-        What is printed for a pair.
-    once, twice, total
-        The pair, and what it may add up to.
-    most
-        Largest distance from the pair.
-    """
-    prints = lru_cache(maxsize=None)(prints)
-    wanted = prints(once, twice)
-    a, b, c, d = once, once, twice, twice
-
-    def fits(one: range, two: range) -> bool:
-        return all(x >= 1 and y >= 1 and x + y <= total and prints(x, y) == wanted for x in one for y in two)
-
-    open_sides = {"a", "b", "c", "d"}
-    while open_sides:
-        for side in sorted(open_sides):
-            low, high = (a, b) if side in "ab" else (c, d)
-            new = low - 1 if side in "ac" else high + 1
-            one = range(new, new + 1) if side in "ab" else range(a, b + 1)
-            two = range(new, new + 1) if side in "cd" else range(c, d + 1)
-            if abs(new - (once if side in "ab" else twice)) > most or not fits(one, two):
-                open_sides.discard(side)
-                continue
-            a, b = (new if side == "a" else a), (new if side == "b" else b)
-            c, d = (new if side == "c" else c), (new if side == "d" else d)
-    return Box((a, b), (c, d))
+def outwards(
+    low: float | None, high: float | None, bases: tuple[int, int], least: int
+) -> tuple[int | None, int | None]:
+    """Round the ends of an interval outwards, but not below those who were counted."""
+    down = None if low is None or not math.isfinite(low) else max(math.floor(low / bases[0]) * bases[0], least)
+    up = None if high is None or not math.isfinite(high) else max(math.ceil(high / bases[1]) * bases[1], least)
+    return down, up
 
 
-def safe_base(
-    report: Report,
-    families: Sequence[str],
+def printed_range(
+    headline: Callable[[HistoryTable], Ends | None],
+    histories: HistoryTable,
     tables: Sequence[Table],
     protected: Sequence[ProtectedTable],
     *,
     floor: int,
     base: int,
-    prints: Callable[[Verdict, int], object],
-) -> int | None:
-    """Find the least base to which the range may be rounded.
+    like: Callable[[HistoryTable], Ends | None] | None = None,
+) -> Printed | None:
+    """Round a range so coarsely that the tables keep all their rules for one who knows it too.
 
     Parameters
     ----------
-    report, families
-        The estimates, and the methods that make the range.
+    headline
+        The range as a function of capture histories.
+    histories
+        The true ones. Confidential.
     tables, protected
-        All tables, true and protected; ``systems`` is among them.
+        All tables, true and protected; ``overlaps`` is among them, and the total is published.
     floor, base
-        Of the policy; a multiple of the base is tried until one is safe.
-    prints
-        What is printed of a verdict at a base.
+        Of the release. Each end is rounded to the base, or to a multiple of it.
+    like
+        A function that moves as the range does and is quicker, by which witnesses are looked for.
 
     Returns
     -------
-    int or None
-        None where no base is both safe and finer than what is to be estimated.
+    Printed or None
+        None where the upper end would have to be rounded to more than the number unseen, or a witness was not found.
     """
-    once, twice, total = int(report.table.frequencies[0]), int(report.table.frequencies[1]), report.table.observed
-    reader = _Reader(tables, protected, floor)
-    for step in _STEPS:
-        now = base * step
-        unseen = (report.verdict.high or 0.0) - total
-        if now > max(unseen, base):
+    true = headline(histories)
+    if true is None:
+        return None
+    rounding = _Rounding(base, histories.observed, (true,))
+    search = _Search(like or headline, histories, tables, protected, floor)
+    if not search.start():
+        return None
+    for options in search.goals():
+        best: tuple[_Rounding, list[Vector]] | None = None
+        for option in options:
+            ends = [headline(search.histories(witness)) for witness in option]
+            wider = rounding.with_also([end for end in ends if end is not None])
+            if None not in ends and (best is None or wider.width < best[0].width):
+                best = wider, option
+        if best is None or best[0].printed is None:
             return None
-
-        def printed(x: int, y: int, now: int = now) -> object:
-            return prints(verdict_at(report, families, x, y), now)
-
-        box = widest_box(printed, once, twice, total, _WIDEST * floor)
-        if reader.learns_nothing(box):
-            return now
-    return None
+        rounding = best[0]
+        search.accept(best[1])
+    return rounding.printed
 
 
-class _Reader:
-    """Somebody who holds all protected tables and learns a box beside them."""
+@dataclass(frozen=True)
+class _Rounding:
+    """The finest rounding at which some ranges, the true one first, print alike."""
 
-    def __init__(self, tables: Sequence[Table], protected: Sequence[ProtectedTable], floor: int) -> None:
+    base: int
+    least: int
+    ranges: tuple[Ends, ...]
+
+    def with_also(self, ranges: Sequence[Ends]) -> _Rounding:
+        """Return the rounding at which these print alike too."""
+        return replace(self, ranges=tuple(dict.fromkeys((*self.ranges, *ranges))))
+
+    @property
+    def printed(self) -> Printed | None:
+        """What is printed; None where no base up to the number unseen is coarse enough."""
+        low, high = self._end(0), self._end(1)
+        if low is None or high is None:
+            return None
+        return Printed(low[1], high[1], (low[0], high[0]))
+
+    @property
+    def width(self) -> float:
+        """Width of what is printed."""
+        printed = self.printed
+        return math.inf if printed is None else float(printed.high - printed.low)
+
+    def _end(self, end: int) -> tuple[int, int] | None:
+        """Return the base of one end, and what is printed there."""
+        # The lower end may go down to those who were counted, which says nothing; the upper end has no such place.
+        most = self.ranges[0][1] * (1 if end else 10) - (self.least if end else 0)
+        for now in self._bases(max(most, self.base)):
+            values = {outwards(*ends, (now, now), self.least)[end] for ends in self.ranges}
+            value = values.pop()
+            if not values and value is not None:
+                return now, value
+        return None
+
+    def _bases(self, most: float) -> Iterator[int]:
+        tens = 1
+        while self.base * tens <= most:
+            for step in _STEPS:
+                now, rest = divmod(self.base * tens * step, 10)
+                if not rest and now % self.base == 0 and now <= most:
+                    yield now
+            tens *= 10
+
+
+class _Search:
+    """The goals of somebody who holds all protected tables, and the witnesses that meet them."""
+
+    def __init__(
+        self,
+        like: Callable[[HistoryTable], Ends | None],
+        histories: HistoryTable,
+        tables: Sequence[Table],
+        protected: Sequence[ProtectedTable],
+        floor: int,
+    ) -> None:
         cells = collect(protected)
         true, shown = _counts(tables, cells), _counts(protected, cells)
-        self._floor = floor
+        self._like, self._floor, self._true = like, floor, histories
+        self._there = like(histories)
         self._attacker = Attacker(cells)
+        keys = self._attacker.keys
+        place = {key: i for i, key in enumerate(keys)}
+        patterns = _patterns(histories, tables)
+        self._lists = {place[key]: cell - 1 for key, cell in patterns.items() if key in place}
+        cell_of = {atom: cell - 1 for key, cell in patterns.items() for atom in dict(key)["lists"]}
+        self._sets: dict[int, Vector] = {}
+        for i, key in enumerate(keys):
+            if dict(key).keys() <= {"lists"}:
+                self._sets[i] = np.zeros(len(histories.counts))
+                self._sets[i][[cell_of[atom] for atom in dict(key).get("lists", cell_of)]] = 1.0
+        self._all_lists = len(self._lists) == len(histories.counts)
+        self._same = {keys[i]: float(histories.counts[cell]) for i, cell in self._lists.items()}
+        self._truth = {key: float(count) for key, count in true.items() if count is not None}
         self._numbers = {key: float(count) for key, count in shown.items() if count is not None}
         self._marks = {key: 1.0 for key in shown if key not in self._numbers}
-        places = {place: key for key, found in cells.shown.items() for place in found}
-        self._frequencies = [places["systems", (size,)] for size in ("1", "2")]
-        small = {key for key, count in true.items() if count is not None and 0 < count < floor}
-        keys = self._attacker.keys
-        self._small = [i for i, key in enumerate(keys) if key in small]
+        self._small = [i for i, key in enumerate(keys) if 0 < self._truth.get(key, 0) < floor]
         self._hidden = [i for i, key in enumerate(keys) if key not in self._numbers]
-        self._attacker.know(self._numbers | self._marks, self._numbers)
-        self._depth = {i: max(1, self._attacker.least(i)) for i in self._small}
+        # Fractions of persons decide on widths, whole persons on what a small cell must be able to be, as in protect.
+        self._whole, self._real = Extent(self._attacker, floor), Extent(self._attacker, floor)
 
-    def learns_nothing(self, box: Box) -> bool:
-        """Tell whether all rules still hold for one who knows that the frequencies lie in the box."""
-        lower, upper = self._numbers | self._marks, dict(self._numbers)
-        for key, (low, high) in zip(self._frequencies, (box.once, box.twice), strict=True):
-            if key not in self._numbers:
-                lower[key], upper[key] = float(low), float(high)
-        self._attacker.know(lower, upper)
-        goals = [(i, float(self._floor), True) for i in self._small]
-        goals += [(i, float(self._depth[i]), False) for i in self._small]
-        extent = Extent(self._attacker, self._floor)
-        for up in (True, False):
-            chosen = [(i, target) for i, target, way in goals if way is up]
-            extent.batch([i for i, _ in chosen], [target for _, target in chosen], up=up)
-        if not all(extent.push(i, target, up=up) for i, target, up in goals):
+    def start(self) -> bool:
+        """Set out from a table that has every true count and the true histories; tell whether there is one."""
+        known = self._truth | self._same
+        self._attacker.know(known, known)
+        start = self._attacker.settle() if self._all_lists else None
+        if start is None:
             return False
-        if next(extent.too_narrow(self._hidden), None) is not None:
-            return False
-        # Whole persons have the last word, as in protect.
-        whole = Extent(self._attacker, self._floor)
-        for i, target, up in goals:
-            if not whole.reaches(i, target, up=up):
-                whole.add(self._attacker.witness(i, target, up=up))
-            if not whole.reaches(i, target, up=up):
-                return False
+        self._here = start
+        self.accept([start])
         return True
+
+    def histories(self, witness: Vector) -> HistoryTable:
+        """Read the capture histories of a table; where it says nothing of them they are the true ones."""
+        counts = self._true.counts.copy()
+        for i, cell in self._lists.items():
+            if not np.isnan(witness[i]):
+                counts[cell] = round(float(witness[i]))
+        return HistoryTable(self._true.lists, counts)
+
+    def accept(self, witnesses: Sequence[Vector]) -> None:
+        """Take in tables that print alike."""
+        for witness in witnesses:
+            self._whole.add(witness)
+            self._real.add(witness)
+
+    def goals(self) -> Iterator[Iterator[list[Vector]]]:
+        """Give each goal that no accepted table meets, as the ways in which it could be met."""
+        self._publish()
+        wishes = [(i, float(self._floor), True) for i in self._small]
+        wishes += [(i, float(max(1, self._attacker.least(i))), False) for i in self._small]
+        self._publish(same=True)
+        self._meet_with_the_same_histories(wishes)
+        narrow = self._narrow_with_the_same_histories()
+        self._publish()
+        for i, target, up in sorted(wishes, key=lambda wish: (-abs(wish[1] - self._here[wish[0]]), wish[0])):
+            if not self._whole.reaches(i, target, up=up):
+                yield self._ways(i, target, up=up)
+        for i in narrow:
+            if not self._wide(i) and self._attacker.at_least(i) < self._floor and self._attacker.least(i) < self._floor:
+                yield self._widths(i)
+
+    def _publish(self, *, same: bool = False) -> None:
+        """Tell the attacker what is published; and all histories, so that its tables have no others."""
+        known = self._numbers | (self._same if same else {})
+        self._attacker.know(self._marks | known, known)
+
+    def _meet_with_the_same_histories(self, wishes: Sequence[tuple[int, float, bool]]) -> None:
+        quick = Extent(self._attacker, self._floor)  # in fractions of persons, to pass over what is out of reach
+        for way in (True, False):
+            chosen = [(i, target) for i, target, up in wishes if up is way and not quick.reaches(i, target, up=way)]
+            quick.batch([i for i, _ in chosen], [target for _, target in chosen], up=way)
+        for i, target, up in wishes:
+            if not self._whole.reaches(i, target, up=up) and quick.push(i, target, up=up):
+                witness = self._attacker.witness(i, target, up=up)
+                self.accept([] if witness is None else [witness])
+
+    def _narrow_with_the_same_histories(self) -> list[int]:
+        """Return the cells that are not free over the width of the floor, nor down to nothing."""
+        left = [i for i in self._hidden if not self._wide(i)]
+        self._real.batch(left, [0.0] * len(left), up=False)
+        left = [i for i in left if not self._wide(i)]
+        self._real.batch(left, [self._real.least[i] + self._floor - 1 for i in left], up=True)
+        for i in [i for i in left if not self._wide(i)]:
+            self._real.push(i, 0.0, up=False)
+            self._real.push(i, self._real.least[i] + self._floor - 1, up=True)
+        return [i for i in left if not self._wide(i)]
+
+    def _wide(self, i: int) -> bool:
+        least, most = self._real.least[i], self._real.most[i]
+        return bool(least <= _SLACK or most - least >= self._floor - 1 - _SLACK)
+
+    def _ways(self, i: int, target: float, *, up: bool) -> Iterator[list[Vector]]:
+        """Give tables in which a cell is at a target or beyond."""
+        witness = None
+        if i in self._sets:
+            lower, upper = self._bounds_with(i, target, up=up)
+            start = self._moved(lower, upper)
+            if start is not None:
+                moved = self._climb(start, lower, upper)
+                known = self._numbers | {self._attacker.keys[j]: float(moved[cell]) for j, cell in self._lists.items()}
+                witness = self._attacker.nearest(self._marks | known, known)
+        if witness is None:
+            witness = self._attacker.witness(i, target, up=up)
+        if witness is not None:
+            yield [witness]
+
+    @cached_property
+    def _rows(self) -> Vector:
+        return np.array([*self._sets.values()])
+
+    @cached_property
+    def _published(self) -> tuple[Vector, Vector]:
+        keys = [self._attacker.keys[i] for i in self._sets]
+        known = self._marks | self._numbers
+        return np.array([known.get(k, 0.0) for k in keys]), np.array([self._numbers.get(k, np.inf) for k in keys])
+
+    def _bounds_with(self, i: int, target: float, *, up: bool) -> tuple[Vector, Vector]:
+        """Return what is published of lists alone, and a goal beside it."""
+        lower, upper = (bound.copy() for bound in self._published)
+        at = [*self._sets].index(i)
+        lower[at], upper[at] = (max(lower[at], target), upper[at]) if up else (lower[at], min(upper[at], target))
+        return lower, upper
+
+    def _moved(self, lower: Vector, upper: Vector) -> Vector | None:
+        """Find the histories nearest to the true ones that keep some bounds: persons who come, and who leave."""
+        true, n = self._true.counts.astype(np.float64), self._true.counts.size
+        seen = self._rows @ true
+        found = milp(
+            np.ones(2 * n),
+            integrality=np.ones(2 * n),
+            bounds=Bounds(0, np.append(np.full(n, np.inf), true)),
+            constraints=LinearConstraint(np.hstack([self._rows, -self._rows]), lower - seen, upper - seen),
+            options={"node_limit": _NODES},
+        )
+        return None if found.x is None else np.asarray(np.rint(true + found.x[:n] - found.x[n:]))
+
+    @cached_property
+    def _moves(self) -> list[Vector]:
+        """The shortest ways in which one history gains or loses a person and all that is published stays."""
+        true = self._true.counts.astype(np.float64)
+        moves: dict[tuple[float, ...], Vector] = {}
+        for i, cell in self._lists.items():
+            for step in (1.0, -1.0):
+                found = self._moved(*self._bounds_with(i, true[cell] + step, up=step > 0))
+                for move in () if found is None else (found - true, true - found):
+                    moves[tuple(move)] = move
+        return sorted(moves.values(), key=lambda move: (np.abs(move).sum(), *move))
+
+    def _away(self, histories: Vector) -> float:
+        """Return how far a range is from the true one: the differences of the logarithms of its ends."""
+        here, there = self._there, self._like(HistoryTable(self._true.lists, histories.astype(np.int64)))
+        if here is None or there is None:
+            return math.inf
+        return sum(abs(math.log(b / a)) for a, b in zip(here, there, strict=True))
+
+    def _climb(self, histories: Vector, lower: Vector, upper: Vector) -> Vector:
+        """Move histories within bounds, step by step, to where the range is more like the true one."""
+        best, left, moves = self._away(histories), _CLIMB, deque(self._moves)
+        untried = len(moves)
+        while best > _NEAR and left and untried:
+            step = histories + moves[0]
+            sums = self._rows @ step
+            better = False
+            if step.min() >= 0 and (sums >= lower).all() and (sums <= upper).all():
+                left -= 1
+                away = self._away(step)
+                better = away < _BETTER * best
+            if better:
+                histories, best, untried = step, away, len(moves)
+            else:  # a way that led on is gone again before any other
+                moves.rotate(-1)
+                untried -= 1
+        return histories
+
+    def _widths(self, i: int) -> Iterator[list[Vector]]:
+        """Give tables that make a cell wide: down to nothing, or apart by the floor, down or up or half each."""
+        least, most, width = self._real.least[i], self._real.most[i], self._floor - 1
+        yield from self._ways(i, 0.0, up=False)
+        yield from self._ways(i, least + width, up=True)
+        yield from self._ways(i, most - width, up=False)
+        for down in self._ways(i, least - math.ceil((width - (most - least)) / 2), up=False):
+            for up in self._ways(i, down[0][i] + width, up=True):
+                yield down + up
+
+
+def _patterns(histories: HistoryTable, tables: Sequence[Table]) -> dict[Key, int]:
+    """Return the cell of each capture history and its number in a table of histories."""
+    overlaps = next(table for table in tables if table.name == "overlaps")
+    found: dict[str, int] = {}
+    for position, name in enumerate(histories.lists):
+        for atom in overlaps.condition("list", name)["lists"]:
+            found[atom] = found.get(atom, 0) | 1 << position
+    return {frozenset({("lists", frozenset({atom}))}): cell for atom, cell in found.items()}
 
 
 def _counts(tables: Sequence[Table] | Sequence[ProtectedTable], cells: Cells) -> Mapping[Key, int | None]:

@@ -22,10 +22,9 @@ from linkage.errors import NotPermittedError, ReleaseError
 from linkage.exchange import BatchManifest, Party
 from linkage.research import bundle, histories, linkage_quality, statement
 from linkage.research.bundle import Document, EstimateEntry, GroupEntry, LinkageEntry
-from linkage.research.coarsen import CHAO
 from linkage.research.disclosure import ProtectedTable, protect
-from linkage.research.draws import by_record
-from linkage.research.estimate import Report, estimate
+from linkage.research.draws import by_record, converged, draw_histories, effective_draws, number_of_draws
+from linkage.research.estimate import HistoryTable, Report, draw_tables, estimate
 from linkage.research.report import render_report
 from linkage.research.tables import TOTAL, Table, build_tables
 from linkage.research.verify import read_release, verify_release
@@ -120,8 +119,9 @@ def release(
     out
         The folder to write; it appears whole or not at all, and must not exist.
     draws
-        Partitions drawn from the posterior, by row of ``person_map``; without them no group's quality is said. Where
-        ``quality`` says that the chains did not agree on them, no expected quality is said at all.
+        Partitions drawn from the posterior, by row of ``person_map``; without them no group's quality is said, and
+        the range holds nothing of the linkage's uncertainty. Where ``quality`` says that the chains did not agree on
+        them, the range does not run over them, and no expected quality is said at all.
     previous
         All earlier releases of the project. Those of the same scope are protected against differences; one of an
         overlapping but other scope forbids the release.
@@ -148,7 +148,14 @@ def release(
         people = scoped_persons(facts, person_map, policy)
         tables = build_tables(people, policy.lists)
         counted = histories.capture_histories(people, policy.lists)
-        estimated = statement.public_part(estimate(counted, lists=list(policy.lists), referrals=referrals(agreed)))
+        drawn = _drawn(facts, person_map, draws, policy, quality)
+        estimated = estimate(
+            counted,
+            lists=list(policy.lists),
+            referrals=referrals(agreed),
+            draws=drawn,
+            effective=effective_draws(quality, len(drawn)) if drawn else None,
+        )
         floor = policy.effective_floor(list(agreements))
         protected = _protect(tables, estimated, floor, earlier)
         base = policy.round_estimates_to
@@ -244,6 +251,21 @@ def scoped_persons(facts: Mapping[str, pl.DataFrame], person_map: pl.DataFrame, 
     return histories.persons(events, policy.lists)
 
 
+def _drawn(
+    facts: Mapping[str, pl.DataFrame],
+    person_map: pl.DataFrame,
+    draws: pl.DataFrame | None,
+    policy: ReleasePolicy,
+    quality: Mapping[str, Any],
+) -> tuple[HistoryTable, ...]:
+    """Count the capture histories of each partition draw; of draws on which the chains do not agree, none."""
+    if draws is None or not number_of_draws(draws) or not converged(quality):
+        return ()
+    events = in_scope(histories.stack(facts, by_record(person_map)), policy.scope)
+    counted = draw_histories(events, person_map, draws, policy.lists)
+    return draw_tables(counted, policy.lists, number=number_of_draws(draws))[()]
+
+
 def _groups(
     facts: Mapping[str, pl.DataFrame],
     person_map: pl.DataFrame,
@@ -275,8 +297,8 @@ def _protect(
 ) -> list[ProtectedTable]:
     """Protect the tables; spare the counts that the estimates are made of, as far as that is possible."""
     wanted = statement.places(estimated)
-    every = [place for method in statement.FAMILIES for place in wanted[method]]
-    without = [place for method in statement.FAMILIES if method not in CHAO for place in wanted[method]]
+    every = [place for cells in wanted.values() for place in cells]
+    without = [*wanted["independence"], *wanted["stepwise"]]
     frequencies = next(table for table in tables if table.name == "systems").frame.get_column("count")
     attempts = [without, []]
     # List sizes and the numbers seen once and twice give those seen more often: a small one rules the two out.

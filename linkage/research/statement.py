@@ -3,9 +3,11 @@
 An estimate is a function of counts. Rounding does not hide them: Chao's bound with 400 persons seen once moves by
 hundreds when the number seen twice changes by one. So a method's own numbers are printed only where every count that
 they are made of (its sufficient statistics) is itself published, and then they tell nothing that the tables do not;
-:func:`known` asks the protection of the tables to spare those counts. The range over all families is printed so
-coarsely that it gives none of the others back (:mod:`linkage.research.coarsen`). Where neither can be had the verdict
-is a refusal, under a code that does not tell this from an overlap that is too small.
+:func:`known` asks the protection of the tables to spare those counts. The range over all families depends on all
+capture histories; it is printed so coarsely that it gives no withheld count back (:mod:`linkage.research.coarsen`).
+Where that cannot be had the verdict is a refusal, under a code that does not tell this from an overlap that is too
+small. Whether the families agree is not said: it would be one more thing that only some tables have, and the width of
+the range shows it.
 
 Left over: which pairs of lists a model search picks, and the ends of a resampled interval, depend on all histories.
 The names of the pairs are withheld while any overlap is; the ends are rounded outwards.
@@ -36,15 +38,19 @@ from linkage.research.bundle import (
     Rate,
     SourceEntry,
 )
-from linkage.research.coarsen import CHAO, safe_base
+from linkage.research.coarsen import outwards, printed_range
 from linkage.research.disclosure import ProtectedTable, round_estimate
 from linkage.research.draws import converged
-from linkage.research.estimate import Report, Result, Verdict
+from linkage.research.estimate import Report, Result
 from linkage.research.estimate.verdict import judge
+from linkage.research.headline import Headline
 from linkage.research.tables import TOTAL, Grid, Table
 
 __all__ = [
     "FAMILIES",
+    "ON_MAP",
+    "OVER_DRAWS",
+    "STATED",
     "TOO_WEAK",
     "Place",
     "estimate_entry",
@@ -59,10 +65,18 @@ Place = tuple[str, tuple[str, ...]]
 """A table and a value in each of its dimensions."""
 
 FAMILIES = ("chao", "chao-few-lists", "independence", "stepwise")
-"""Methods whose intervals make the range of the verdict."""
+"""Families of the range that are functions of counts which a release can publish."""
 
-_STATED = (*FAMILIES, "zelterman")
+STATED = (*FAMILIES, "zelterman")
+"""Methods whose own numbers a release can print; the others are in the range alone."""
 
+ON_MAP, OVER_DRAWS = "range-on-map", "range-over-draws"
+"""Reason of an estimate: what the range runs over besides the families of assumptions."""
+
+_WORDS = {
+    ON_MAP: "the range covers the 95% intervals of all families of assumptions",
+    OVER_DRAWS: "the range covers the 95% intervals of all families of assumptions, over the linkage's partition draws",
+}
 TOO_WEAK = "overlap-too-weak"
 _TOO_WEAK = (
     "the lists share too few people, or share them too unevenly, for a number to be defended, or to be printed without "
@@ -75,27 +89,27 @@ _VISIBLE_REASONS = frozenset({"too-few-lists"})
 
 
 def public_part(report: Report) -> Report:
-    """Return the report as far as its numbers can be protected: the verdict of :data:`FAMILIES` on the map's own table.
+    """Return the verdict of :data:`FAMILIES` alone, on the map's own table.
 
-    Averages over models and graphs, and what is pooled over partition draws, are functions of all histories: no table
-    that can be published holds what they are made of. They stay with the analyst.
+    It is what the methods with numbers of their own add up to, and narrower than what a release prints: the coverage
+    study sets the two side by side.
     """
-    results = tuple(result for result in report.results if result.method in _STATED)
+    results = tuple(_stated(report))
     if report.verdict.status == "refused":
         return replace(report, results=results, pooled=())
-    families = [result for result in results if result.method in FAMILIES]
-    return replace(report, results=results, pooled=(), verdict=judge(report.table, families))
+    verdict = judge(report.table, [result for result in results if result.method in FAMILIES])
+    return replace(report, results=results, pooled=(), verdict=verdict)
 
 
 def places(report: Report) -> dict[str, tuple[Place, ...]]:
-    """Return, for each method, the cells that its estimate is a function of."""
+    """Return, for each method of :data:`STATED`, the cells that its estimate is a function of."""
     lists = [name for name, total in zip(report.table.lists, report.table.totals, strict=True) if total > 0]
     everybody: Place = ("systems", (TOTAL,))
     frequencies = (everybody, ("systems", ("1",)), ("systems", ("2",)))
     sizes = (everybody, *(("overlaps", (name, TOTAL)) for name in lists))
     forced = [pair for pair in report.referrals if set(pair) <= set(lists)]
     found: dict[str, tuple[Place, ...]] = {}
-    for result in report.results:
+    for result in _stated(report):
         if result.method in ("independence", "stepwise"):
             chosen = [
                 tuple(name for position, name in enumerate(lists) if term >> position & 1) for term in result.terms
@@ -104,6 +118,10 @@ def places(report: Report) -> dict[str, tuple[Place, ...]]:
         else:
             found[result.method] = frequencies
     return found
+
+
+def _stated(report: Report) -> list[Result]:
+    return [result for result in report.results if result.method in STATED]
 
 
 def known(tables: Sequence[Table], wanted: Iterable[Place], floor: int) -> ProtectedTable:
@@ -168,39 +186,31 @@ def estimate_entry(
         method: all(_count(by_name[name], values) is not None for name, values in cells)
         for method, cells in places(report).items()
     }
-    least = _count(by_name["systems"], (TOTAL,))
-
-    def prints(verdict: Verdict, now: int) -> object:
-        return verdict.status, verdict.reason, _ends(verdict.low, verdict.high, now, least or 0)
-
-    verdict, rounded_to = report.verdict, base
-    refused = verdict.status == "refused"
-    reason, words, remedy = verdict.reason, verdict.words, verdict.remedy
-    if not refused:
-        hidden = [name for name in FAMILIES if not public[name]]
-        coarser: int | None = base
-        if least is None or not set(hidden) <= set(CHAO):
-            coarser = None
-        elif hidden:
-            coarser = safe_base(report, FAMILIES, tables, protected, floor=floor, base=base, prints=prints)
-        refused, rounded_to = coarser is None, coarser or base
-    if refused and reason not in _VISIBLE_REASONS:
+    n = _count(by_name["systems"], (TOTAL,))
+    printed = None
+    if report.verdict.status == "estimated" and n is not None:
+        headline = Headline(report)
+        printed = printed_range(headline, report.table, tables, protected, floor=floor, base=base, like=headline.like)
+    if printed is not None:
+        reason, remedy = OVER_DRAWS if report.pooled else ON_MAP, ""
+        words = _WORDS[reason]
+    elif report.verdict.reason in _VISIBLE_REASONS:
+        reason, words, remedy = report.verdict.reason, report.verdict.words, report.verdict.remedy
+    else:
         reason, (words, remedy) = TOO_WEAK, _TOO_WEAK
     hide = bool(by_name["overlaps"].frame.get_column("count").has_nulls())
-    n = least or 0
-    methods = [_method(r, show=public[r.method] and not refused, hide=hide, b=base, n=n) for r in report.results]
-    low, high = (None, None) if refused else _ends(verdict.low, verdict.high, rounded_to, n)
+    shown = {method for method in public if public[method] and printed is not None}
     return EstimateEntry(
-        status="refused" if refused else "estimated",
+        status="refused" if printed is None else "estimated",
         reason=reason,
         words=words,
         remedy=remedy,
-        low=low,
-        high=high,
+        low=None if printed is None else printed.low,
+        high=None if printed is None else printed.high,
         rounded_to=base,
-        range_rounded_to=rounded_to,
+        range_rounded_to=base if printed is None else max(printed.bases),
         referrals=report.referrals,
-        methods=tuple(methods),
+        methods=tuple(_method(r, show=r.method in shown, hide=hide, b=base, n=n or 0) for r in _stated(report)),
     )
 
 
@@ -211,7 +221,7 @@ def _method(result: Result, *, show: bool, hide: bool, b: int, n: int) -> Method
         model = "pairs of lists that the data choose"
         assumption = "lists depend on each other only in pairs and only so as the data choose"
     shown = show and result.ok and result.n_hat is not None
-    lower, upper = _ends(result.lower, result.upper, b, n) if shown else (None, None)
+    lower, upper = outwards(result.lower, result.upper, (b, b), n) if shown else (None, None)
     if result.ok:
         status = "ok" if shown else "withheld"
     else:
@@ -226,13 +236,6 @@ def _method(result: Result, *, show: bool, hide: bool, b: int, n: int) -> Method
         interval=result.interval if shown else "",
         assumption=assumption,
     )
-
-
-def _ends(low: float | None, high: float | None, base: int, least: int) -> tuple[int | None, int | None]:
-    """Round the ends of an interval outwards, but not below those who were counted."""
-    down = None if low is None or not math.isfinite(low) else max(math.floor(low / base) * base, least)
-    up = None if high is None or not math.isfinite(high) else max(math.ceil(high / base) * base, least)
-    return down, up
 
 
 def linkage_entry(

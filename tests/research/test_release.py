@@ -15,12 +15,13 @@ import pytest
 
 from linkage.errors import EstimateError, NotPermittedError, ReleaseError
 from linkage.research.bundle import protected_tables
-from linkage.research.coarsen import Box, _Reader, verdict_at, widest_box
 from linkage.research.disclosure import compare_releases
 from linkage.research.estimate import estimate
+from linkage.research.headline import Headline
 from linkage.research.histories import capture_histories
-from linkage.research.release import earlier_releases, in_scope, referrals, release, scoped_persons
-from linkage.research.statement import FAMILIES, TOO_WEAK, places, public_part, source_entries
+from linkage.research.release import _drawn, earlier_releases, in_scope, referrals, release, scoped_persons
+from linkage.research.report import render_report
+from linkage.research.statement import ON_MAP, OVER_DRAWS, STATED, TOO_WEAK, places, source_entries
 from linkage.research.tables import build_tables
 
 
@@ -190,15 +191,12 @@ def test_where_all_its_counts_are_published_an_estimate_is_printed_to_the_base(
     maker: Any, large: Any, large_release: Any
 ) -> None:
     people = scoped_persons(large.facts, large.person_map, maker.policy())
-    exact = public_part(
-        estimate(capture_histories(people, maker.lists), lists=maker.lists, referrals=[("dcf", "pohsey")])
-    )
+    exact = estimate(capture_histories(people, maker.lists), lists=maker.lists, referrals=[("dcf", "pohsey")])
     said = large_release.document.estimate
-    assert (said.status, said.range_rounded_to) == ("estimated", 10)
-    assert said.low == exact.verdict.low // 10 * 10
-    assert said.high == -(-exact.verdict.high // 10) * 10
+    assert said.status == "estimated" and [m.method for m in said.methods] == list(STATED)
+    assert exact.table.observed <= said.low <= exact.verdict.low and exact.verdict.high <= said.high
     by_method = {entry.method: entry for entry in said.methods}
-    for result in exact.results:
+    for result in (result for result in exact.results if result.method in STATED):
         entry = by_method[result.method]
         assert abs(entry.n_hat - result.n_hat) <= 5
         assert entry.lower <= result.lower <= result.upper <= entry.upper
@@ -215,27 +213,30 @@ def test_where_its_counts_are_withheld_only_a_coarse_range_is_printed(
     assert said.range_rounded_to > 10
     assert {m.method for m in said.methods if m.n_hat is not None} <= {"independence", "stepwise"}
     people = scoped_persons(small.facts, small.person_map, maker.policy())
-    tables = build_tables(people, maker.lists)
     exact = estimate(capture_histories(people, maker.lists), lists=maker.lists, referrals=[("dcf", "pohsey")])
-    once, twice = map(int, exact.table.frequencies[:2])
-    same = verdict_at(exact, FAMILIES, once, twice)
-    assert (same.low, same.high, same.reason) == (exact.verdict.low, exact.verdict.high, exact.verdict.reason)
-    # To know the two numbers exactly would give a handful away, to know nothing of them does not.
-    reader = _Reader(tables, protected_tables(small_release.document), 11)
-    assert not reader.learns_nothing(Box((once, once), (twice, twice)))
-    assert reader.learns_nothing(Box((1, people.height), (1, people.height)))
+    assert Headline(exact)(exact.table) == (exact.verdict.low, exact.verdict.high)
+    assert exact.table.observed <= said.low <= exact.verdict.low and exact.verdict.high <= said.high
+    # It says no more than other counts would have said, but more than nothing.
+    assert said.high < 2 * exact.verdict.high
 
 
-def test_the_box_prints_the_same_everywhere_and_cannot_be_wider() -> None:
-    def prints(once: int, twice: int) -> int:
-        return (once * 3 + twice) // 50
-
-    box = widest_box(prints, 40, 20, 100, 30)
-    inside = {prints(x, y) for x in range(box.once[0], box.once[1] + 1) for y in range(box.twice[0], box.twice[1] + 1)}
-    assert inside == {prints(40, 20)}
-    assert box.once[0] <= 40 <= box.once[1] and box.twice[0] <= 20 <= box.twice[1]
-    assert prints(box.once[1] + 1, box.twice[1]) != prints(40, 20)
-    assert prints(box.once[0] - 1, box.twice[0]) != prints(40, 20)
+def test_the_range_runs_over_draws_on_which_the_chains_agree(maker: Any, small: Any, small_release: Any) -> None:
+    draws = pl.DataFrame(
+        {name: [0, 1] for name in ("record", "draw_0", "draw_1")}, schema_overrides={"record": pl.UInt32}
+    )
+    given = (small.facts, small.person_map, draws, maker.policy())
+    agreed = small.quality | {"posterior": {"converged": True}}
+    people = scoped_persons(small.facts, small.person_map, maker.policy())
+    drawn = _drawn(*given, agreed)
+    assert len(drawn) == 2 and all(people.height <= table.observed <= people.height + 2 for table in drawn)
+    assert _drawn(*given, small.quality | {"posterior": {"converged": False}}) == ()
+    assert _drawn(small.facts, small.person_map, None, maker.policy(), agreed) == ()
+    assert small_release.document.estimate.reason == ON_MAP
+    report = render_report(small_release.document)
+    assert "What the linkage leaves open is not in it" in report and "seven families of assumptions" in report
+    said = small_release.document.estimate.model_copy(update={"reason": OVER_DRAWS})
+    report = render_report(small_release.document.model_copy(update={"estimate": said}))
+    assert "It includes what the linkage leaves open" in report
 
 
 def test_a_refusal_has_a_reason_that_bounds_no_withheld_count(maker: Any, tmp_path: Path) -> None:

@@ -117,13 +117,29 @@ class Attacker:
 
     def know(self, lower: Mapping[Key, float], upper: Mapping[Key, float]) -> None:
         """Set what is known of the cells: bounds for each; equal bounds are a published number, none is nothing."""
-        self._lower = np.array([lower.get(key, 0.0) for key in self.keys])
-        self._upper = np.array([upper.get(key, np.inf) for key in self.keys])
+        self._lower, self._upper = self._bounds(lower, upper)
         self._known = self._program(self._lower, self._upper)
         if self._start is not None:
             sums = self._sums @ self._start
             if (sums < self._lower).any() or (sums > self._upper).any():
                 self._start = None  # a whole-number table of other knowledge
+
+    def _bounds(self, lower: Mapping[Key, float], upper: Mapping[Key, float]) -> tuple[Vector, Vector]:
+        low, high = [lower.get(key, 0.0) for key in self.keys], [upper.get(key, np.inf) for key in self.keys]
+        return np.array(low), np.array(high)
+
+    def settle(self) -> Vector | None:
+        """Choose a table in whole persons that fits what is known, from which :meth:`witness` sets out.
+
+        It is kept for as long as it fits what is known.
+
+        Returns
+        -------
+        ndarray of shape (cells,), or None
+            Every cell's value in it; None where there is no such table, or none was found within the search limit.
+        """
+        self._start = self._known.whole()
+        return None if self._start is None else np.asarray(self._sums @ self._start)
 
     def push(self, cells: Sequence[int], targets: Vector, *, up: bool) -> Vector | None:
         """Find a table that takes cells as far as the targets, or as near as all of them together go.
@@ -180,6 +196,29 @@ class Attacker:
         values = np.full(len(self.keys), np.nan)
         self._fill(values, part, used, answer)
         return values
+
+    def nearest(self, lower: Mapping[Key, float], upper: Mapping[Key, float]) -> Vector | None:
+        """Find the table in whole persons nearest to the one of :meth:`settle` in which cells have other bounds.
+
+        What is known stays as it is.
+
+        Returns
+        -------
+        ndarray of shape (cells,), or None
+            Every cell's value; None where there is no such table, or none was found within the search limit.
+        """
+        program = self._program(*self._bounds(lower, upper))
+        if self._start is None or program.broken:
+            return None
+        found = np.zeros_like(self._start)
+        for part in np.unique(program.part_of_sum):
+            used = program.variables(part)
+            if used.size:
+                answer = program.near(used, self._start[used], self._sums[[0]][:, used] * 0, 0.0, up=True)
+                if answer is None:
+                    return None
+                found[used] = answer
+        return np.asarray(self._sums @ found)
 
     def _fill(self, values: Vector, part: int, used: Places, answer: Vector) -> None:
         inside = np.flatnonzero(self._known.part_of_sum == part)

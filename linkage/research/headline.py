@@ -1,0 +1,77 @@
+"""The range of a report as a function of capture histories: what other histories would have had printed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from linkage.research.estimate import HistoryTable, Report, Result, estimate
+from linkage.research.estimate.families import HEADLINE, families
+
+__all__ = ["Ends", "Headline"]
+
+Ends = tuple[float, float]
+"""A range before it is rounded."""
+
+_QUICK = ("chao", "chao-few-lists", "averaged-bic", "averaged-aic")
+_STAYS = (1.0, 0.0)
+
+
+class Headline:
+    """The range of a report as a function of capture histories.
+
+    Parameters
+    ----------
+    report
+        What :func:`linkage.research.estimate.estimate` said of the true histories. Where its range runs over partition
+        draws, each family's ends are, on any histories, as many times as far from the number seen as they are here.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self._referrals = report.referrals
+        own = {result.method: result for result in report.results}
+        seen = float(report.table.observed)
+        self._moves = {}
+        for result in (pooled.result for pooled in report.pooled):
+            one = own[result.method]
+            self._moves[result.method] = (_move(one.lower, result.lower, seen), _move(one.upper, result.upper, seen))
+        self._known: dict[str, Ends | None] = {}
+
+    def __call__(self, table: HistoryTable) -> Ends | None:
+        """Return the ends of the range that these histories have; None where they have none."""
+        if table.digest not in self._known:
+            self._known[table.digest] = self._range(table)
+        return self._known[table.digest]
+
+    def like(self, table: HistoryTable) -> Ends | None:
+        """Return the ends over the families that are quick to fit: they move much as those of all do."""
+        for position in reversed(range(table.t)):
+            if table.t > 1 and table.totals[position] == 0:
+                table = table.without(position)
+        forced = tuple(pair for pair in self._referrals if set(pair) <= set(table.lists))
+        fits = families(forced, 0, None)
+        return self._ends(table, [fits[name](table) for name in _QUICK])
+
+    def _range(self, table: HistoryTable) -> Ends | None:
+        report = estimate(table, referrals=self._referrals)
+        if report.verdict.status == "refused":
+            return None
+        return self._ends(table, [result for result in report.results if result.method in HEADLINE])
+
+    def _ends(self, table: HistoryTable, results: Sequence[Result]) -> Ends | None:
+        seen = float(table.observed)
+        lows, highs = [], []
+        for result in results:
+            if result.lower is not None and result.upper is not None:
+                down, up = self._moves.get(result.method, (_STAYS, _STAYS))
+                lows.append(seen + (result.lower - seen) * down[0] + down[1])
+                highs.append(seen + (result.upper - seen) * up[0] + up[1])
+        return (max(min(lows), seen), max(highs)) if lows and len(lows) == len(results) else None
+
+
+def _move(own: float | None, pooled: float | None, seen: float) -> tuple[float, float]:
+    """Say how partition draws move an end: by a factor of the unseen, or by a number where it has none unseen."""
+    if own is None or pooled is None:
+        return _STAYS
+    if own > seen and pooled > seen:
+        return (pooled - seen) / (own - seen), 0.0
+    return 1.0, pooled - own
