@@ -10,8 +10,8 @@ are): a study that was stopped goes on where it was, and another estimator can b
 estimated is kept beside it (``estimates/<run>.parquet``) and made anew where histories or settings have changed.
 
 Three ranges are held to the truth besides every family's interval: the *headline* (all families, over all partition
-draws), which the analyst gets; the same on the person map alone; and the range that a *release* may say
-(:data:`linkage.research.statement.FAMILIES` on the map), before it is rounded outwards.
+draws), which the analyst gets, and a release rounded outwards; the same on the person map alone; and that of four
+narrow families (:data:`NARROW_FAMILIES`) on the map.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from linkage.research.estimate.families import BESIDE, HEADLINE
 from linkage.research.estimate.verdict import judge
 from linkage.research.histories import capture_histories, stack
 from linkage.research.release import in_scope, referrals, scoped_persons
-from linkage.research.statement import public_part
 
 __all__ = [
     "DRAWS",
     "HEAD",
-    "RELEASE",
+    "NARROW",
+    "NARROW_FAMILIES",
     "RESAMPLES",
     "TRUE_PERSONS",
     "coverage",
@@ -61,7 +61,10 @@ __all__ = [
 TRUE_PERSONS = "true_persons"
 """Column of the true number, the same in all rows of a run."""
 
-HEAD, RELEASE = "headline", "release"
+HEAD, NARROW = "headline", "narrow"
+NARROW_FAMILIES = ("chao", "chao-few-lists", "independence", "stepwise")
+"""Families that a range could be made of from counts that are mostly published; by themselves they reach too low."""
+
 """Names of the ranges among the methods."""
 
 DRAWS, RESAMPLES = 20, 400
@@ -271,13 +274,16 @@ def run_estimates(
 
 def _rows(report: Report) -> list[dict[str, Any]]:
     """Read every method and every range out of a report; numbers of a refused range are none."""
-    pooled = {method: result.result for method, result in zip(HEADLINE, report.pooled, strict=False)}
+    pooled = {result.result.method: result.result for result in report.pooled}
     families = [result for result in report.results if result.method in HEADLINE]
     same = report.verdict if not report.pooled else judge(report.table, families)
+    narrow = same
+    if same.status == "estimated":
+        narrow = judge(report.table, [result for result in families if result.method in NARROW_FAMILIES])
     rows = [
         _range(HEAD, OVER_DRAWS, report.verdict),
         _range(HEAD, ON_MAP, same),
-        _range(RELEASE, ON_MAP, public_part(report).verdict),
+        _range(NARROW, ON_MAP, narrow),
     ]
     rows += [_row(result, ON_MAP) for result in report.results if result.method in HEADLINE + BESIDE]
     for method in HEADLINE:

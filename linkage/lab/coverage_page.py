@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from linkage.exchange.files import atomic_write
-from linkage.lab.coverage import HEAD, ON_MAP, OVER_DRAWS, RELEASE, TRUE_PERSONS, summary
+from linkage.lab.coverage import HEAD, NARROW, ON_MAP, OVER_DRAWS, TRUE_PERSONS, summary
 from linkage.research.estimate.families import BESIDE
 from linkage.research.figures import FILL, INK, WIDTH, Drawing, draw
 from linkage.research.figures import METHODS as RELEASED
@@ -38,7 +38,7 @@ WANTED = 0.9
 
 NAMES = {
     HEAD: "**range over all families**",
-    RELEASE: "**range that a release may say**",
+    NARROW: "**range of four narrow families**",
     **RELEASED,
     "averaged-bic": "Average over all models, by BIC",
     "averaged-aic": "Average over all models, by AIC",

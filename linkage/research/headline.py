@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from linkage.research.estimate import HistoryTable, Report, Result, estimate
-from linkage.research.estimate.families import HEADLINE, families
+from linkage.research.estimate.families import HEADLINE, NOT_OFFERED, families
 
 __all__ = ["Ends", "Headline"]
 
@@ -55,7 +55,8 @@ class Headline:
         report = estimate(table, referrals=self._referrals)
         if report.verdict.status == "refused":
             return None
-        return self._ends(table, [result for result in report.results if result.method in HEADLINE])
+        offered = [result for result in report.results if result.status not in NOT_OFFERED]
+        return self._ends(table, [result for result in offered if result.method in HEADLINE])
 
     def _ends(self, table: HistoryTable, results: Sequence[Result]) -> Ends | None:
         seen = float(table.observed)

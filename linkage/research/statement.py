@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -42,12 +41,10 @@ from linkage.research.coarsen import outwards, printed_range
 from linkage.research.disclosure import ProtectedTable, round_estimate
 from linkage.research.draws import converged
 from linkage.research.estimate import Report, Result
-from linkage.research.estimate.verdict import judge
 from linkage.research.headline import Headline
 from linkage.research.tables import TOTAL, Grid, Table
 
 __all__ = [
-    "FAMILIES",
     "ON_MAP",
     "OVER_DRAWS",
     "STATED",
@@ -57,17 +54,13 @@ __all__ = [
     "known",
     "linkage_entry",
     "places",
-    "public_part",
     "source_entries",
 ]
 
 Place = tuple[str, tuple[str, ...]]
 """A table and a value in each of its dimensions."""
 
-FAMILIES = ("chao", "chao-few-lists", "independence", "stepwise")
-"""Families of the range that are functions of counts which a release can publish."""
-
-STATED = (*FAMILIES, "zelterman")
+STATED = ("chao", "chao-few-lists", "independence", "stepwise", "zelterman")
 """Methods whose own numbers a release can print; the others are in the range alone."""
 
 ON_MAP, OVER_DRAWS = "range-on-map", "range-over-draws"
@@ -86,19 +79,6 @@ _TOO_WEAK = (
 # The one exact reason that zeros in the overlaps, which are always published, show anyway. Any other, such as "fewer
 # than ten people on two lists", would bound a withheld count: all of them go under one code.
 _VISIBLE_REASONS = frozenset({"too-few-lists"})
-
-
-def public_part(report: Report) -> Report:
-    """Return the verdict of :data:`FAMILIES` alone, on the map's own table.
-
-    It is what the methods with numbers of their own add up to, and narrower than what a release prints: the coverage
-    study sets the two side by side.
-    """
-    results = tuple(_stated(report))
-    if report.verdict.status == "refused":
-        return replace(report, results=results, pooled=())
-    verdict = judge(report.table, [result for result in results if result.method in FAMILIES])
-    return replace(report, results=results, pooled=(), verdict=verdict)
 
 
 def places(report: Report) -> dict[str, tuple[Place, ...]]:

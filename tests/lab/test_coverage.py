@@ -22,7 +22,6 @@ from linkage.errors import ContractError, EstimateError
 from linkage.lab import coverage as study
 from linkage.lab.coverage_page import caterpillar, methods_figure, stand_alone, table_page, verdict_line, write_study
 from linkage.research.estimate.families import BESIDE, HEADLINE
-from linkage.research.statement import FAMILIES
 
 RUNS, PEOPLE = 2, 260
 
@@ -55,7 +54,7 @@ def test_each_run_says_every_method_on_the_map_and_over_draws(frame: pl.DataFram
         *((method, "draws") for method in HEADLINE),
         ("headline", "draws"),
         ("headline", "map"),
-        ("release", "map"),
+        ("narrow", "map"),
     }
     assert frame["seed"].unique().sort().to_list() == [3, 4]
     assert frame[study.TRUE_PERSONS].unique().to_list() == [PEOPLE]
@@ -70,7 +69,7 @@ def test_ranges_run_over_the_intervals_of_their_families(frame: pl.DataFrame) ->
     for method, data, families in (
         ("headline", "draws", HEADLINE),
         ("headline", "map", HEADLINE),
-        ("release", "map", FAMILIES),
+        ("narrow", "map", study.NARROW_FAMILIES),
     ):
         for seed in (3, 4):
             whole = _one(frame, seed, method, data)
@@ -105,7 +104,7 @@ def test_other_settings_are_estimated_anew_and_the_key_tells_histories_apart(
     changed = pl.read_parquet(folder / "estimates" / paths[0].name)["key"][0]
     assert changed != key
     same = pl.col("data") == "map"
-    bootstrapped = pl.col("method").is_in(["stepwise", "headline", "release"])
+    bootstrapped = pl.col("method").is_in(["stepwise", "headline", "narrow"])
     assert_frame_equal(other.filter(same & ~bootstrapped), frame.filter((pl.col("seed") == 3) & same & ~bootstrapped))
     assert_frame_equal(study.coverage(paths[:1], draws=4, resamples=40), frame.filter(pl.col("seed") == 3))
 

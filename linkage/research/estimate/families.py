@@ -88,6 +88,7 @@ def over_partitions(
     resamples: int,
     seed: int | None,
     *,
+    offered: Sequence[str] = HEADLINE,
     effective: float | None = None,
     partitions: str | None = None,
 ) -> tuple[PooledResult, ...]:
@@ -99,14 +100,16 @@ def over_partitions(
         One table a draw.
     referrals, resamples, seed
         As for :func:`families`; the resamples are shared out over the draws.
+    offered
+        The families that are offered for so many lists.
     effective, partitions
         As for :func:`linkage.research.estimate.pooled.over_draws`.
 
     Returns
     -------
     tuple of PooledResult
-        In the order of :data:`HEADLINE`.
+        In the order of :data:`HEADLINE`, of those that are offered.
     """
     each = max(_LEAST_RESAMPLES, -(-resamples // len(draws)))
     pool = partial(over_draws, draws, effective=effective, partitions=partitions)
-    return tuple(pool(fit) for fit in families(referrals, each, seed).values())
+    return tuple(pool(fit) for name, fit in families(referrals, each, seed).items() if name in offered)

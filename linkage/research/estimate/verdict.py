@@ -222,7 +222,13 @@ def _report(table: HistoryTable, asked: _Asked, draws: Sequence[HistoryTable] = 
     if draws and verdict.status == "estimated":
         kept = [_only(draw, reduced.lists) for draw in draws]
         pooled = over_partitions(
-            kept, forced, asked.resamples, asked.seed, effective=asked.effective, partitions=asked.partitions
+            kept,
+            forced,
+            asked.resamples,
+            asked.seed,
+            offered=[name for name, result in own.items() if result.status not in NOT_OFFERED],
+            effective=asked.effective,
+            partitions=asked.partitions,
         )
         verdict = judge(reduced, [result.result for result in pooled])
         notes += sorted({note for result in pooled for note in result.notes})
