@@ -171,13 +171,14 @@ def start_pairs(problem: Problem, score: Floats) -> NDArray[np.int64]:
 
     Two or three people under two numbers of one source, who stand among the decoys, can hold the share of false pairs
     above the limit for all but the pairs that are alike to the bit; and from these alone nothing is learnt of matches
-    that are not. So where twice the share gives more than twice the pairs, that is taken.
+    that are not. So where such decoys judge, and twice the share gives more than twice the pairs, that is taken.
     """
     winners, share = _false_shares(problem, score)
+    judged = bool(problem.unlike.any()) and not problem.contrast
     chosen = winners[share <= _START]
     for limit in (2 * _START, 4 * _START):
         more = winners[share <= limit]
-        if len(chosen) < _FEWEST or len(more) > 2 * len(chosen):
+        if len(chosen) < _FEWEST or (judged and len(more) > 2 * len(chosen)):
             chosen = more
     return chosen if len(chosen) >= _FEWEST else winners[:_FEWEST]
 

@@ -62,10 +62,10 @@ TRUE_PERSONS = "true_persons"
 """Column of the true number, the same in all rows of a run."""
 
 HEAD, NARROW = "headline", "narrow"
+"""Names of the ranges among the methods."""
+
 NARROW_FAMILIES = ("chao", "chao-few-lists", "independence", "stepwise")
 """Families that a range could be made of from counts that are mostly published; by themselves they reach too low."""
-
-"""Names of the ranges among the methods."""
 
 DRAWS, RESAMPLES = 20, 400
 """Partition draws of a run that are estimated on, and resamples of the bootstrap, unless said otherwise."""

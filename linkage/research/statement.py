@@ -190,7 +190,19 @@ def estimate_entry(
         rounded_to=base,
         range_rounded_to=base if printed is None else max(printed.bases),
         referrals=report.referrals,
-        methods=tuple(_method(r, show=r.method in shown, hide=hide, b=base, n=n or 0) for r in _stated(report)),
+        methods=tuple(
+            _method(r, show=r.method in shown, hide=hide, b=base, n=n or 0)
+            if printed is not None
+            else _unsaid(r.method, reason)
+            for r in _stated(report)
+        ),
+    )
+
+
+def _unsaid(method: str, reason: str) -> MethodEntry:
+    """Write a method of a refused release: the same for whatever it was refused, since why would bound counts."""
+    return MethodEntry(
+        method=method, model="", n_hat=None, lower=None, upper=None, status=reason, interval="", assumption=""
     )
 
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linkage.contract.vocabulary import FACT_SCHEMA
+from linkage.exchange.draws import draws_frame
 from linkage.research.bundle import document_bytes
 from linkage.research.disclosure import ProtectedTable
 from linkage.research.draws import by_record, draw_histories, partition
@@ -31,11 +32,9 @@ def drawn(person_map: pl.DataFrame, number: int = 40, share: float = 0.3, seed: 
     rows = person_map.with_row_index("row").filter(pl.col("person").is_in(chosen.implode()))
     own = rows["person"].to_numpy().astype(np.int64)
     first = ~rows["person"].is_duplicated() | rows["person"].is_first_distinct()
-    columns = {"record": rows["row"].cast(pl.UInt32)}
-    for draw in range(number):
-        alone = first.to_numpy() & (rng.random(len(own)) < 0.5)
-        columns[f"draw_{draw}"] = pl.Series(np.where(alone, 100_000 + np.arange(len(own)), own), dtype=pl.UInt32)
-    return pl.DataFrame(columns)
+    alone = first.to_numpy() & (rng.random((number, len(own))) < 0.5)
+    person = np.where(alone, 100_000 + np.arange(len(own)), own).astype(np.uint32)
+    return draws_frame(rows["row"].to_numpy().astype(np.int64), person)
 
 
 @pytest.fixture(scope="module")

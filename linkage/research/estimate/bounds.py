@@ -129,12 +129,12 @@ class PairEstimate:
     lower: float | None
     upper: float | None
 
-    def to_dict(self) -> dict[str, object]:
-        """Give plain values for JSON."""
-        return {
-            "lists": list(self.lists),
-            "sizes": list(self.sizes),
-            "both": self.both,
+    def to_dict(self, *, withhold: bool = False) -> dict[str, object]:
+        """Give plain values for JSON; ``withhold`` takes the estimates out."""
+        counts: dict[str, object] = {"lists": list(self.lists), "sizes": list(self.sizes), "both": self.both}
+        if withhold:
+            return counts
+        return counts | {
             "lincoln_petersen": self.lincoln_petersen,
             "chapman": self.chapman,
             "lower": self.lower,

@@ -183,14 +183,12 @@ class Diagnostics:
 
         With ``withhold``, for a table whose verdict is a refusal, counts stay and every estimate goes.
         """
-        counts = ("lists", "sizes", "both")
-        pairs = [pair.to_dict() for pair in self.pairs]
         return {
             "observed": self.observed,
             "list_sizes": dict(zip(self.lists, self.sizes, strict=True)),
             "empty_lists": [*self.empty],
             "frequencies": [*self.frequencies],
-            "pairs": [{k: pair[k] for k in counts} for pair in pairs] if withhold else pairs,
+            "pairs": [pair.to_dict(withhold=withhold) for pair in self.pairs],
             "odds_ratio_curves": [curve.to_dict(withhold=withhold) for curve in self.curves],
             "highest_order_curve": self.highest_order.to_dict(withhold=withhold),
             "estimators": [panel.to_dict(withhold=withhold) for panel in self.panels],

@@ -119,7 +119,7 @@ class Report:
             "referrals": [list(pair) for pair in self.referrals],
             "estimates": [result.to_dict(withhold=withhold) for result in self.results],
             "over_draws": [result.to_dict(withhold=withhold) for result in self.pooled],
-            "pairs": [pair.to_dict() for pair in self.pairs],
+            "pairs": [pair.to_dict(withhold=withhold) for pair in self.pairs],
             "verdict": self.verdict.to_dict(),
             "notes": list(self.notes),
         }
