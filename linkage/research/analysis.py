@@ -32,7 +32,7 @@ from linkage.research.analysis_strata import (
     by_year,
     rate_range,
 )
-from linkage.research.draws import by_record, converged, effective_draws, number_of_draws
+from linkage.research.draws import by_record, converged, effective_draws, number_of_draws, spread, take
 from linkage.research.estimate import (
     Diagnostics,
     HistoryTable,
@@ -54,8 +54,6 @@ __all__ = ["CONFIDENTIAL", "Analysis", "Check", "Effort", "Family", "analyse"]
 
 CONFIDENTIAL = "confidential: exact counts, not for release"
 """What stands at the head of everything that is written here."""
-
-_MOST_DRAWS, _MANY_LISTS, _FEW_DRAWS = 100, 5, 25
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,11 +287,8 @@ def _counted(
         raise EstimateError("nobody is on the lists in this scope", reason="no-persons", hint=hint)
     events = in_scope(histories.stack(facts, by_record(person_map)), policy.scope)
     there = number_of_draws(draws)
-    most = effort.draws or (_MOST_DRAWS if len(policy.lists) < _MANY_LISTS else _FEW_DRAWS)
-    number = min(there, most) if converged(quality) else 0
-    # Neighbours in a chain are alike: those that are used lie as far apart as they can.
-    chosen = [place * there // number for place in range(number)]
-    used = draws.select("record", *[pl.col(f"draw_{place}").alias(f"draw_{at}") for at, place in enumerate(chosen)])
+    places = spread(there, len(policy.lists), most=effort.draws) if converged(quality) else []
+    used, number = take(draws, places), len(places)
     notes = []
     if not there:
         notes.append("the person map holds no partition draws: intervals do not hold what linkage does not know")

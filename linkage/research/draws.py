@@ -17,9 +17,13 @@ from linkage.errors import EstimateError
 from linkage.research.histories import capture_histories, persons
 
 __all__ = ["by_record", "converged", "draw_histories", "effective_draws", "number_of_draws", "partition"]
+__all__ += ["spread", "take"]
 
 _CONVERGED = 1.1
 """R-hat up to which chains agree, for maps that do not say whether they do."""
+
+_MOST_DRAWS, _MANY_LISTS, _FEW_DRAWS = 100, 5, 25
+"""Partition draws that are used at most; from how many lists on a family takes so long that it is fewer, and how many."""
 
 _ROWS = 2_000_000
 """Contacts, times draws, that are counted at once."""
@@ -52,6 +56,36 @@ def effective_draws(quality: Mapping[str, Any], number: int) -> float:
     """Return how many independent draws so many draws are worth: all, unless the hub's chains say less."""
     worth = (quality.get("posterior") or {}).get("effective_draws")
     return float(number) if worth is None else min(float(number), float(worth))
+
+
+def spread(there: int, lists: int, *, most: int | None = None) -> list[int]:
+    """Tell which partition draws are used, for all that is estimated from draws: by the analyst and in a release alike.
+
+    Neighbours in a chain are alike, so those that are used lie as far apart as they can.
+
+    Parameters
+    ----------
+    there
+        How many there are.
+    lists
+        How many lists people are counted on: from five on a table takes longer, and fewer draws are used.
+    most
+        How many to use at most; without it 100, and 25 from five lists on.
+
+    Returns
+    -------
+    list of int
+        Numbers from 0, in order; all where there are no more than may be used.
+    """
+    if most is None:
+        most = _MOST_DRAWS if lists < _MANY_LISTS else _FEW_DRAWS
+    number = min(there, most)
+    return [place * there // number for place in range(number)]
+
+
+def take(draws: pl.DataFrame, places: Sequence[int]) -> pl.DataFrame:
+    """Return the draws of these numbers alone (:func:`spread`), numbered anew from 0."""
+    return draws.select("record", *[pl.col(f"draw_{place}").alias(f"draw_{at}") for at, place in enumerate(places)])
 
 
 def partition(person_map: pl.DataFrame, draws: pl.DataFrame, draw: int) -> pl.DataFrame:

@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 
 from linkage.errors import EstimateError
 from linkage.research import draws as drawn
-from linkage.research.draws import by_record, draw_histories, number_of_draws, partition
+from linkage.research.draws import by_record, draw_histories, number_of_draws, partition, spread, take
 from linkage.research.histories import capture_histories, persons, stack
 from linkage.research.release import in_scope
 
@@ -38,6 +38,29 @@ def test_a_draw_is_a_map() -> None:
         with pytest.raises(EstimateError) as caught:
             partition(MAP, DRAWS, draw)
         assert caught.value.reason == "no-such-draw"
+
+
+def test_draws_that_are_used_are_evenly_spread_and_fewer_for_many_lists() -> None:
+    assert spread(3, 4) == [0, 1, 2] and spread(0, 4) == spread(0, 6) == []
+    assert spread(100, 4) == list(range(100)) and spread(25, 5) == list(range(25))
+    assert spread(200, 4) == spread(200, 2) == list(range(0, 200, 2))
+    assert spread(100, 5) == spread(100, 12) == list(range(0, 100, 4))
+    assert spread(8, 4, most=4) == spread(8, 6, most=4) == [0, 2, 4, 6]
+    assert spread(8, 4, most=9) == list(range(8))
+    for there in (101, 137, 999):
+        for lists in (3, 7):
+            steps = np.diff(spread(there, lists))
+            assert steps.min() >= 1 and steps.max() - steps.min() <= 1
+
+
+def test_draws_are_taken_by_number_and_numbered_anew() -> None:
+    assert take(DRAWS, [0, 2]).to_dict(as_series=False) == {
+        "record": [1, 2, 3],
+        "draw_0": [0, 0, 1],
+        "draw_1": [0, 1, 2],
+    }
+    assert take(DRAWS, []).columns == ["record"]
+    assert take(DRAWS, spread(3, 4)).equals(DRAWS)
 
 
 def made(person_map: pl.DataFrame, number: int, seed: int) -> pl.DataFrame:
