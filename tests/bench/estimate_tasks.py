@@ -1,7 +1,7 @@
-"""What is measured of the log-linear estimators: stepwise, all models of five lists, and resampling.
+"""What is measured of the estimators: stepwise, all models of five lists, resampling, graphs and latent classes.
 
 Alone: ``python tests/bench/estimate_tasks.py [mse.json]`` prints the times on one core beside the recorded seconds of
-the R packages (SparseMSE, Rcapture, MultipleSystemsEstimation), where their file is given.
+the R packages (SparseMSE, Rcapture, MultipleSystemsEstimation, dga, LCMCR), where their file is given.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from task import pin
 
 from linkage.research.estimate import HistoryTable, Result, Stepwise, read_histories
 from linkage.research.estimate.averaging import Averaged
+from linkage.research.estimate.chordal import chordal_graphs
 from linkage.research.estimate.gate import exists, identifiable
+from linkage.research.estimate.gibbs import Gibbs
+from linkage.research.estimate.graphs import posterior
 from linkage.research.estimate.models import AllModels, fit_models, hierarchical_models
 
 # Potential victims of trafficking, UK 2013, five lists, PF and NCA merged: Silverman (2014), Home Office. Cells in the
@@ -60,15 +63,44 @@ def models_bootstrap(file: str = "", resamples: int = 1000) -> dict[str, Any]:
     return {**_measured(lambda: AllModels(resamples=resamples).fit(table), 1), "resamples": resamples}
 
 
+def graphs(file: str = "", repeats: int = 5) -> dict[str, Any]:
+    """Measure the average over all decomposable graphs at one prior, every number of people summed."""
+    table = _table(file)
+    chordal_graphs(table.t)
+    return _measured(lambda: posterior(table, 2.0**-table.t), repeats)
+
+
+def latent(file: str = "", sweeps: int = 400) -> dict[str, Any]:
+    """Measure sweeps of the latent classes' chains: seconds are of one sweep of one chain."""
+    chains, table = 20, _table(file)
+    rng = np.random.default_rng(1)
+    sampler = Gibbs(table, classes=10, shape=0.25, rate=0.25, chains=chains, rng=rng)
+    for _ in range(20):
+        sampler.sweep(fixed_alpha=True)
+
+    def work() -> None:
+        for _ in range(sweeps):
+            sampler.sweep()
+
+    found = _measured(work, 3)
+    each = {name: found[name] / (sweeps * chains) for name in ("seconds", "cpu_seconds")}
+    return {**found, **each, "chains": chains, "sweeps": sweeps}
+
+
 def recorded(reference: Path, data: str = "UKdat_5") -> dict[str, float]:
-    """Give the recorded seconds of the R packages on a table, resampling carried to 1,000 resamples."""
+    """Give the recorded seconds of the R packages on a table: 1,000 resamples, and one sweep of one chain."""
     found = json.loads(reference.read_text(encoding="utf-8"))["datasets"][data]
+    chains = found["LCMCR"]
+    theirs = {"latent": chains["sec_4_chains"] / (4 * chains["iters_per_chain"])}
+    if data == "UKdat":  # all six lists: measured for latent classes alone
+        return theirs
     bca = found["SparseMSE"]["bca"]
-    return {
+    return theirs | {
         "stepwise": found["SparseMSE"]["stepwise_p0.02"]["sec"],
         "all_models": found["Rcapture"]["closedpMS_t"]["sec"],
         "averaged": found["MultipleSystemsEstimation"]["bic"]["sec"],
         "stepwise_bootstrap": bca["sec"] / bca["nboot"] * 1000,
+        "graphs": found["dga"]["default_delta_2powminusp"]["sec"],
     }
 
 
@@ -78,6 +110,8 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "averaged": averaged,
     "stepwise_bootstrap": stepwise_bootstrap,
     "models_bootstrap": models_bootstrap,
+    "graphs": graphs,
+    "latent": latent,
 }
 
 
@@ -107,9 +141,9 @@ def main() -> None:
     theirs = recorded(Path(sys.argv[1])) if len(sys.argv) > 1 else {}
     for name, task in TASKS.items():
         found = task()
-        line = f"{name:20} {found['cpu_seconds']:9.4f} s of processor {found['seconds']:9.4f} s"
+        line = f"{name:20} {found['cpu_seconds']:9.6f} s of processor {found['seconds']:9.6f} s"
         if name in theirs:
-            line += f"   R recorded {theirs[name]:8.3f} s   {theirs[name] / found['seconds']:8.0f} times"
+            line += f"   R recorded {theirs[name]:8.6f} s   {theirs[name] / found['seconds']:8.1f} times"
         print(line)
 
 

@@ -42,5 +42,20 @@ def attacks(step: str, **parameters: Any) -> dict[str, Any]:
     return found
 
 
+def estimates(step: str, **parameters: Any) -> dict[str, Any]:
+    import estimate_tasks
+
+    return estimate_tasks.TASKS[step](**parameters)
+
+
+TASKS = {
+    "write_set": write_set,
+    "prepare": prepare,
+    "steward": steward,
+    "hub": hub,
+    "attacks": attacks,
+    "estimates": estimates,
+}
+
 if __name__ == "__main__":
-    run_task({"write_set": write_set, "prepare": prepare, "steward": steward, "hub": hub, "attacks": attacks})
+    run_task(TASKS)

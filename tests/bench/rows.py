@@ -33,6 +33,8 @@ class Sizes:
         Records in all of the links that show how the cost grows.
     attacked
         Records a list of the attack.
+    resamples
+        Of the estimators' bootstraps.
     sets, profiles, seeds
         Of the F1 rows; seeds are those of the demo populations.
     """
@@ -49,9 +51,10 @@ class Sizes:
     profiles: tuple[str, ...] = ("default", "guarded", "precise")
     seeds: tuple[int, ...] = (1, 2, 3)
     attacked: int = 1_000
+    resamples: int = 1_000
 
 
-QUICK = Sizes(1, 400, 500, 600, 300, 1_000, 2_000, (2_000,), ("febrl4",), ("default",), (1,), 200)
+QUICK = Sizes(1, 400, 500, 600, 300, 1_000, 2_000, (2_000,), ("febrl4",), ("default",), (1,), 200, 20)
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Line:
         return asdict(self)
 
 
-def _median(found: list[dict[str, Any]], name: str) -> float:
+def median(found: list[dict[str, Any]], name: str) -> float:
     return statistics.median(entry[name] for entry in found)
 
 
@@ -125,13 +128,13 @@ def encode(runner: Runner, sizes: Sizes) -> list[Line]:
         given = {"file": f"{file}.csv", "fields": fields}
 
         def clkhash(given: dict[str, Any] = given) -> float:
-            return _median(runner.peer("clkhash", "encode", runs=sizes.runs, **given), "rate")
+            return median(runner.peer("clkhash", "encode", runs=sizes.runs, **given), "rate")
 
         peer, written = _beside(clkhash, lambda rate: f"{rate:,.0f}/s", "clkhash")
         title = "FEBRL4" if name == "febrl4" else "synthetic"
         for what, spec, aim in (("one CLK, diffused", clk, target), ("spec default, two filters", default, "")):
             found = runner.ours("steward", step="encode_set", runs=sizes.runs, file=f"{file}.parquet", spec=spec)
-            rate, records = _median(found, "rate"), found[0]["records"]
+            rate, records = median(found, "rate"), found[0]["records"]
             measured = f"encode {title}, {records:,} records, {what}, records per CPU-second"
             values = {"records": records, "rate": rate, "clkhash_rate": peer}
             lines.append(Line(measured, f"{rate:,.0f}/s", written, _times(rate, peer), aim, values))
@@ -141,7 +144,7 @@ def encode(runner: Runner, sizes: Sizes) -> list[Line]:
 def _sealed(runner: Runner, sizes: Sizes) -> Line:
     folder = str(_population(runner, sizes))
     found = runner.ours("steward", step="seal", runs=sizes.runs, folder=folder)
-    rate, memory = _median(found, "rate"), _median(found, "peak_memory_gb")
+    rate, memory = median(found, "rate"), median(found, "peak_memory_gb")
     measured = f"encode and seal a batch of {found[0]['names']:,} encodings, spec default, encodings per CPU-second"
     values = {"rate": rate, "peak_memory_gb": memory, "names": found[0]["names"], "records": found[0]["records"]}
     return Line(measured, f"{rate:,.0f}/s, {memory:.1f} GB", target=">= 50,000/s", values=values)
@@ -154,10 +157,10 @@ def pairs(runner: Runner, sizes: Sizes) -> list[Line]:
     written = runner.ours("hub", step="write_filters", file=f"{file}.parquet", spec=spec, out=filters)[0]
     given = {"file": filters, "records": sizes.compared}
     found = runner.ours("hub", step="pairs", runs=sizes.runs, spec=spec, **given)
-    rate, bare = _median(found, "rate"), _median(found, "bare_rate")
+    rate, bare = median(found, "rate"), median(found, "bare_rate")
 
     def anonlink() -> float:
-        return _median(runner.peer("anonlink", "pairs", runs=sizes.runs, threshold=written["dice"], **given), "rate")
+        return median(runner.peer("anonlink", "pairs", runs=sizes.runs, threshold=written["dice"], **given), "rate")
 
     def millions(value: float) -> str:
         return f"{value / 1e6:,.0f} million/s"
@@ -169,7 +172,7 @@ def pairs(runner: Runner, sizes: Sizes) -> list[Line]:
     return [
         Line(title, millions(rate), beside, _times(rate, peer), ">= 8", values),
         Line(f"  beside a bare AND + POPCOUNT loop ({vector})", "", millions(bare), f"{rate / bare:.2f}", ">= 0.60"),
-        Line("  with the levels of own-source pairs counted too", millions(_median(found, "whole_rate"))),
+        Line("  with the levels of own-source pairs counted too", millions(median(found, "whole_rate"))),
     ]
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from attack_rows import attack
+from estimate_rows import estimate
 from f1 import f1
 from processes import AbsentError, Runner
 from rich.console import Console
@@ -32,6 +33,7 @@ ROWS: dict[str, Callable[[Runner, Sizes], list[Line]]] = {
     "f1": f1,
     "growth": growth,
     "attack": attack,
+    "estimate": estimate,
 }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-_ROWS = ("encode", "pairs", "link", "million", "f1", "growth", "attack")
+_ROWS = ("encode", "pairs", "link", "million", "f1", "growth", "attack", "estimate")
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +39,4 @@ def test_what_is_measured_is_what_the_rows_say(found: dict[str, list[dict[str, o
     assert numbers["million"][2]["f1"] > 0.95
     assert all(entry["f1"] > 0.9 for entry in numbers["f1"])
     assert (numbers["attack"][0]["records"], numbers["attack"][0]["match_rate"]) == (200, 1.0)
+    assert [round(entry["n_hat"]) for entry in numbers["estimate"] if "n_hat" in entry] == [11313, 18020, 11313, 22991]
