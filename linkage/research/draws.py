@@ -23,7 +23,7 @@ _CONVERGED = 1.1
 """R-hat up to which chains agree, for maps that do not say whether they do."""
 
 _MOST_DRAWS, _MANY_LISTS, _FEW_DRAWS = 100, 5, 25
-"""Partition draws that are used at most; from how many lists on a family takes so long that it is fewer, and how many."""
+"""Partition draws that are used at most; from how many lists on it is fewer, since families take long; and how many."""
 
 _ROWS = 2_000_000
 """Contacts, times draws, that are counted at once."""
