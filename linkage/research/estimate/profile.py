@@ -20,10 +20,9 @@ from scipy.stats import chi2
 from linkage.research.estimate.gate import reduce_model
 from linkage.research.estimate.lattice import Floats, all_terms, contains
 from linkage.research.estimate.poisson import fit_poisson
+from linkage.research.estimate.result import FURTHEST
 
 __all__ = ["Profile", "profile_interval"]
-
-_FURTHEST = 1e6  # search for the upper end no further than this many times the observed number
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def profile_interval(
 
 
 def _profile(likelihood: _Likelihood, near: float, level: float) -> Profile:
-    n, furthest = likelihood.n, _FURTHEST * likelihood.n
+    n, furthest = likelihood.n, FURTHEST * likelihood.n
     least = 1e-9 * max(near, 1.0)
     high = max(near, 1.0)
     while likelihood.slope(high) > 0 and high < furthest:

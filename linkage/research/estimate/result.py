@@ -9,10 +9,13 @@ from types import MappingProxyType
 
 from linkage.research.estimate.lattice import Floats
 
-__all__ = ["OK", "REASONS", "WITHHELD", "Result", "finite", "refused"]
+__all__ = ["FURTHEST", "OK", "REASONS", "WITHHELD", "Result", "finite", "refused"]
 
 OK = "ok"
 WITHHELD = "withheld"
+
+FURTHEST = 1e6
+"""An upper end beyond this many times the observed number is none: the interval is ``unbounded``."""
 
 REASONS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -62,7 +65,7 @@ REASONS: Mapping[str, tuple[str, str]] = MappingProxyType(
         ),
         "too-many-lists": (
             "the method takes fewer lists than the table has",
-            "merge lists that are alike",
+            "merge lists of a kind until there are fewer: the diagnostics show what becomes of each merge of two",
         ),
         "beyond-precision": (
             "the counts are so large that the method loses its precision",
@@ -71,6 +74,10 @@ REASONS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "draws-without-estimate": (
             "more than one partition draw in twenty gives no estimate, so what linkage adds cannot be told",
             "merge lists, widen the period, or pool strata",
+        ),
+        "draws-too-alike": (
+            "the partition draws are worth fewer than two independent ones, so what linkage adds cannot be told",
+            "let the chains of the linkage run longer, or draw more partitions",
         ),
         "no-stratum-estimated": (
             "no stratum gives an estimate, so there is nothing to add up",
