@@ -20,6 +20,7 @@ def coverage(
     runs: int = 200,
     seed: int = 1,
     spec: str = "default",
+    scenario: str = "milwaukee",
     people: int | None = None,
     draws: int = 20,
     resamples: int = 400,
@@ -40,6 +41,8 @@ def coverage(
         Seed of the first; the others follow. Several processes can share a folder, each with seeds of its own.
     spec
         Linkage spec: a file, or the name of a shipped profile.
+    scenario
+        What the populations are like: ``milwaukee``, ``loose`` (no list leans on another) or ``tight`` (twice as much).
     people
         True number of persons; the scenario's own by default.
     draws
@@ -52,15 +55,23 @@ def coverage(
     from linkage.contract import load_spec
     from linkage.lab import coverage as study
     from linkage.lab.coverage_page import verdict_line, write_study
+    from linkage.lab.population import find_scenario
 
     if min(runs, draws, resamples) < 1 or seed < 0:
         raise ContractError("a study needs a run, a draw and a resample", reason="usage", hint="give numbers from 1 on")
-    chosen = load_spec(spec)
+    chosen, drawn = load_spec(spec), find_scenario(scenario)
     with steps("runs linked") as progress:
-        paths = study.linked_runs(out, runs, chosen, first=seed, people=people, progress=progress)
+        paths = study.linked_runs(out, runs, chosen, first=seed, people=people, scenario=drawn, progress=progress)
     with steps("runs estimated") as progress:
         frame = study.coverage(paths, draws=draws, resamples=resamples, progress=progress)
-    asked = {"spec": chosen.name, "runs": runs, "first_seed": seed, "draws": draws, "resamples": resamples}
+    asked = {
+        "scenario": drawn.name,
+        "spec": chosen.name,
+        "runs": runs,
+        "first_seed": seed,
+        "draws": draws,
+        "resamples": resamples,
+    }
     written = write_study(out, frame, asked)
     print_json(json.dumps(written, indent=2) if as_json else (out / "coverage.md").read_text("utf-8").rstrip())
     say(verdict_line(study.summary(frame)))

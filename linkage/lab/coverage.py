@@ -34,7 +34,7 @@ from linkage.exchange.draws import draws_frame
 from linkage.exchange.files import atomic_write
 from linkage.hub.link import link
 from linkage.lab.accuracy import TestKey, encode_population
-from linkage.lab.population import MILWAUKEE, draw_population
+from linkage.lab.population import MILWAUKEE, Scenario, draw_population
 from linkage.research.draws import by_record, draw_histories
 from linkage.research.estimate import Report, Result, Verdict, draw_tables, estimate
 from linkage.research.estimate.families import BESIDE, HEADLINE
@@ -86,7 +86,9 @@ _ROWS = {
 }
 
 
-def linked_histories(seed: int, spec: LinkageSpec, people: int | None = None) -> pl.DataFrame:
+def linked_histories(
+    seed: int, spec: LinkageSpec, people: int | None = None, scenario: Scenario = MILWAUKEE
+) -> pl.DataFrame:
     """Draw one population, link it, and count who is on which lists.
 
     Parameters
@@ -97,6 +99,8 @@ def linked_histories(seed: int, spec: LinkageSpec, people: int | None = None) ->
         The linkage spec.
     people
         True number of persons; the scenario's own by default.
+    scenario
+        What the population is like.
 
     Returns
     -------
@@ -105,7 +109,7 @@ def linked_histories(seed: int, spec: LinkageSpec, people: int | None = None) ->
     """
     policy = load_policy()
     with tempfile.TemporaryDirectory() as folder:
-        draw_population(MILWAUKEE, seed, Path(folder), people)
+        draw_population(scenario, seed, Path(folder), people)
         encodings, facts = encode_population(Path(folder), spec, TestKey(seed))
     linked = link(encodings, spec)
     numbered = linked.persons.with_row_index("row").sort("source", "pseudonym")
@@ -118,7 +122,7 @@ def linked_histories(seed: int, spec: LinkageSpec, people: int | None = None) ->
     drawn = draw_histories(events, person_map, draws, policy.lists)
     tables = [settled.with_columns(draw=pl.lit(-1)), drawn.with_columns(pl.col("draw").cast(pl.Int32))]
     columns = [pl.col("draw").cast(pl.Int16), *policy.lists, "count"]
-    true = MILWAUKEE.people if people is None else people
+    true = scenario.people if people is None else people
     return pl.concat([table.select(columns) for table in tables]).with_columns(pl.lit(true).alias(TRUE_PERSONS))
 
 
@@ -129,6 +133,7 @@ def linked_runs(
     *,
     first: int = 1,
     people: int | None = None,
+    scenario: Scenario = MILWAUKEE,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
     """Link so many populations, seeds from ``first`` on, and keep what came out; those that are there stay.
@@ -137,8 +142,8 @@ def linked_runs(
     ----------
     out
         Folder of the study.
-    people
-        True number of persons; the scenario's own by default.
+    people, scenario
+        As for :func:`linked_histories`.
     progress
         Called with the number of runs done and the number of all.
 
@@ -150,15 +155,15 @@ def linked_runs(
     Raises
     ------
     ContractError
-        ``other-study``: the folder holds runs of another spec or of another number of people.
+        ``other-study``: the folder holds runs of another spec, scenario or number of people.
     """
-    _settle(Path(out), spec, MILWAUKEE.people if people is None else people)
+    _settle(Path(out), spec, scenario, scenario.people if people is None else people)
     paths = []
     for number in range(runs):
         seed = first + number
         path = Path(out) / "linked" / f"{seed:04d}.parquet"
         if not path.exists():
-            histories = linked_histories(seed, spec, people)
+            histories = linked_histories(seed, spec, people, scenario)
             with atomic_write(path) as temporary:
                 histories.write_parquet(temporary)
         paths.append(path)
@@ -167,13 +172,13 @@ def linked_runs(
     return paths
 
 
-def _settle(out: Path, spec: LinkageSpec, people: int) -> None:
+def _settle(out: Path, spec: LinkageSpec, scenario: Scenario, people: int) -> None:
     """Write down what the folder's runs are of, or hold what was asked for to it: runs of two kinds are no study."""
     path = out / "study.json"
-    study = {"scenario": MILWAUKEE.name, "people": people, "spec": spec.digest}
+    study = {"scenario": scenario.name, "people": people, "spec": spec.digest}
     if path.exists():
         if json.loads(path.read_text("utf-8")) != study:
-            hint = "give the same --spec and --people as before, or another folder"
+            hint = "give the same --spec, --scenario and --people as before, or another folder"
             raise ContractError("the folder holds runs of another study", reason="other-study", hint=hint)
         return
     with atomic_write(path) as temporary:

@@ -21,6 +21,7 @@ from linkage.contract import load_spec
 from linkage.errors import ContractError, EstimateError
 from linkage.lab import coverage as study
 from linkage.lab.coverage_page import caterpillar, methods_figure, stand_alone, table_page, verdict_line, write_study
+from linkage.lab.population import TIGHT
 from linkage.research.estimate.families import BESIDE, HEADLINE
 
 RUNS, PEOPLE = 2, 260
@@ -114,6 +115,9 @@ def test_a_folder_holds_one_study(folder: Path, paths: list[Path]) -> None:
         with pytest.raises(ContractError) as caught:
             study.linked_runs(folder, RUNS, load_spec(spec), first=3, people=people)
         assert caught.value.reason == "other-study"
+    with pytest.raises(ContractError) as caught:
+        study.linked_runs(folder, RUNS, load_spec("default"), first=3, people=PEOPLE, scenario=TIGHT)
+    assert caught.value.reason == "other-study"
 
 
 def test_a_run_without_draws_is_refused(paths: list[Path]) -> None:

@@ -9,10 +9,12 @@ import unicodedata
 from collections.abc import Callable
 from datetime import date
 from functools import reduce
+from itertools import combinations
 from math import sqrt
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import yaml
@@ -21,7 +23,9 @@ from linkage.contract import SourceSchema, load_agreement, load_policy, load_sou
 from linkage.contract.source import AgeBelow, AllOf, AnyOf, CountOf, IsAmong, IsFilled, StartsWith
 from linkage.contract.vocabulary import HISTORY_KINDS
 from linkage.errors import ContractError
-from linkage.lab.population import MILWAUKEE, draw_population, find_scenario
+from linkage.lab.population import MILWAUKEE, SCENARIOS, draw_population, find_scenario
+from linkage.lab.population.contacts import draw_lists
+from linkage.lab.population.latent import draw_latent
 from linkage.lab.population.sampling import fixed_size
 from linkage.lab.population.scenario import SOURCES
 
@@ -575,6 +579,25 @@ def test_bad_requests_are_refused(tmp_path: Path) -> None:
         find_scenario("nowhere")
     assert unknown.value.hint is not None and "milwaukee" in unknown.value.hint
     assert load_policy().scope.jurisdiction == MILWAUKEE.jurisdiction
+
+
+def test_lists_of_all_scenarios_are_alike_in_size_and_lean_on_each_other_more_or_less() -> None:
+    leaning = {}
+    for scenario in SCENARIOS.values():
+        rng = np.random.default_rng(5)
+        found = [draw_lists(scenario, draw_latent(scenario, 1100, rng), 340, 143, rng) for _ in range(20)]
+        for name, size in (("dcf", 290), ("medical", 155)):
+            assert abs(np.mean([lists[name].sum() for lists in found]) - size) < 0.1 * size
+        cells = [
+            np.bincount(2 * lists[one] + lists[other], minlength=4) + 0.5
+            for lists in found
+            for one, other in combinations(("mpd", "dcf", "pohsey", "medical"), 2)
+        ]
+        ratios = np.log([cell[3] * cell[0] / (cell[1] * cell[2]) for cell in cells]).reshape(20, 6)
+        leaning[scenario.name] = ratios.mean(axis=0)
+    assert np.abs(leaning["loose"]).max() < 0.15
+    assert (leaning["milwaukee"] > 0.3).all()
+    assert (leaning["tight"] > 1.5 * leaning["milwaukee"]).all()
 
 
 def test_fixed_size_sampling_keeps_its_chances() -> None:

@@ -36,6 +36,9 @@ more likely with a history of sexual assault and where MPD is involved. About 50
 Around them, in each extract: rows under no tier rule (15% beside a counted row, and people who have only such rows, a
 quarter of the list), rows outside the reporting period (4%), people over 25 (2% of MPD) and people of other places
 (2% of DCF and medical). SSNs are from ranges that are never issued, phone numbers from ranges that cannot be dialled.
+
+Scenarios ``loose`` and ``tight`` are the same but for who is on which list: nothing is known of how lists depend on
+each other in truth, so estimates are tried on less and on more of it.
 """
 
 from __future__ import annotations
@@ -46,7 +49,18 @@ from datetime import date
 
 from linkage.errors import ContractError
 
-__all__ = ["MILWAUKEE", "SCENARIOS", "SOURCES", "ErrorRates", "Inclusion", "Report", "Scenario", "find_scenario"]
+__all__ = [
+    "LOOSE",
+    "MILWAUKEE",
+    "SCENARIOS",
+    "SOURCES",
+    "TIGHT",
+    "ErrorRates",
+    "Inclusion",
+    "Report",
+    "Scenario",
+    "find_scenario",
+]
 
 SOURCES = ("mpd", "dcf", "pohsey", "medical")
 
@@ -255,7 +269,65 @@ class Scenario:
 
 
 MILWAUKEE = Scenario(name="milwaukee")
-SCENARIOS = {MILWAUKEE.name: MILWAUKEE}
+
+LOOSE = Scenario(
+    name="loose",
+    inclusion=Inclusion(
+        mpd_believed=1.0,
+        mpd_juvenile=1.0,
+        mpd_care=1.0,
+        mpd_missing=1.0,
+        mpd_incident=0.0,
+        dcf_base=-0.2,
+        dcf_care=0.0,
+        dcf_believed=0.0,
+        dcf_mpd=0.0,
+        dcf_missing=0.0,
+        medical_base=-1.81,
+        medical_assault=0.0,
+        medical_assault_mpd=0.0,
+        medical_mpd=0.0,
+        medical_dcf=0.0,
+        medical_juvenile=0.0,
+        medical_confirmed=0.0,
+        pohsey_by_age=(1.0, 1.0, 1.0, 1.0),
+        pohsey_dcf=1.0,
+        pohsey_care=1.0,
+        pohsey_mpd=1.0,
+    ),
+)
+"""No list leans on another, and all people are as visible as each other but for DCF, which takes hardly any adults."""
+
+TIGHT = Scenario(
+    name="tight",
+    inclusion=Inclusion(
+        mpd_believed=0.42,
+        mpd_juvenile=1.56,
+        mpd_care=1.56,
+        mpd_missing=1.32,
+        mpd_incident=0.60,
+        dcf_base=-0.65,
+        dcf_young_adult=-2.2,
+        dcf_care=1.8,
+        dcf_believed=-0.6,
+        dcf_mpd=1.0,
+        dcf_missing=0.6,
+        medical_base=-4.0,
+        medical_assault=1.6,
+        medical_assault_mpd=1.0,
+        medical_mpd=1.2,
+        medical_dcf=0.6,
+        medical_juvenile=0.6,
+        medical_confirmed=0.6,
+        pohsey_by_age=(0.49, 1.0, 0.12, 0.004),
+        pohsey_dcf=6.25,
+        pohsey_care=1.96,
+        pohsey_mpd=1.44,
+    ),
+)
+"""Lists of Milwaukee's sizes that lean on each other, and people who differ, twice as much (in log-odds)."""
+
+SCENARIOS = {scenario.name: scenario for scenario in (MILWAUKEE, LOOSE, TIGHT)}
 
 
 def find_scenario(name: str) -> Scenario:
