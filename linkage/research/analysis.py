@@ -21,17 +21,8 @@ from linkage import __version__
 from linkage.contract.agreement import ReleasePolicy
 from linkage.errors import EstimateError
 from linkage.research import histories
-from linkage.research.analysis_strata import (
-    DIMENSIONS,
-    Counted,
-    Dimension,
-    Effort,
-    RateRange,
-    Years,
-    by_stratum,
-    by_year,
-    rate_range,
-)
+from linkage.research.analysis_parts import Dimension, RateRange, Years, rate_range
+from linkage.research.analysis_strata import DIMENSIONS, Counted, Effort, by_stratum, by_year
 from linkage.research.draws import by_record, converged, effective_draws, number_of_draws, spread, take
 from linkage.research.estimate import (
     Diagnostics,
@@ -249,11 +240,14 @@ def analyse(
     dimensions: list[Dimension] = []
     years = None
     if report.verdict.status == "estimated":
+        parts = counted.for_parts(effort)
+        if parts.number < counted.number:
+            notes.append(f"strata and years use {parts.number} of the {counted.number} draws, for the time it takes")
         for by in DIMENSIONS:
             progress(f"by {by}")
-            dimensions.append(by_stratum(counted, by, effort, denominators, over))
+            dimensions.append(by_stratum(parts, by, effort, denominators, over, report))
         progress("by year")
-        years = by_year(counted, effort, denominators, over)
+        years = by_year(parts, effort, denominators, over, report)
     else:
         notes.append("strata and years are not estimated, since nothing can be said of everybody")
     return Analysis(

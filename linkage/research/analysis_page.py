@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from markupsafe import Markup
 from linkage.errors import ContractError
 from linkage.exchange import atomic_write
 from linkage.research.analysis import CONFIDENTIAL, Analysis, Family
-from linkage.research.analysis_strata import Unit, reason_words
+from linkage.research.analysis_parts import Unit, reason_words
 from linkage.research.estimate import Result, assumption_text
 from linkage.research.estimate.omission import Variant
 from linkage.research.estimate.sensitivity import ALWAYS
@@ -57,9 +57,18 @@ _NAMES = METHODS | {
 _BY = {"sex": "sex", "race": "race", "age": "age at the first contact"}
 
 
+_NOT_ASKED = "this family is not offered for its lists"
+
+
 def method_name(method: str) -> str:
     """Name a method for a reader."""
     return _NAMES.get(method, method.replace("-", " "))
+
+
+def in_text(method: str) -> str:
+    """Name a method inside a sentence."""
+    name = method_name(method)
+    return name[:1].lower() + name[1:]
 
 
 # --- figures
@@ -107,22 +116,25 @@ def _variant_name(variant: Variant) -> str:
 def _breakdowns(analysis: Analysis) -> list[Drawing]:
     drawn = []
     for found in analysis.dimensions:
-        title = f"By {_BY[found.by]}: one family of assumptions, with 95% intervals"
-        drawn.append(forest([_unit_row(unit) for unit in found.units], name=f"strata-{found.by}", title=title))
+        drawn.append(_breakdown(found.units, found.family, f"strata-{found.by}", f"By {_BY[found.by]}"))
     if analysis.years is not None:
-        rows = [_unit_row(unit) for unit in analysis.years.units]
-        drawn.append(forest(rows, name="by-year", title="By year: one family of assumptions, with 95% intervals"))
+        drawn.append(_breakdown(analysis.years.units, analysis.years.family, "by-year", "By year"))
     return drawn
 
 
-def _unit_row(unit: Unit) -> Row:
-    """Show a stratum or year by the family that sums are made of; where the verdict refuses, by its reason."""
-    name = unit.value.replace("_", " ")
+def _breakdown(units: Sequence[Unit], family: str, name: str, head: str) -> Drawing:
+    """Draw strata or years by one family, which the title names."""
+    title = f"{head}, by one family of assumptions ({in_text(family)}), with 95% intervals"
+    return forest([_unit_row(unit, family) for unit in units], name=name, title=title)
+
+
+def _unit_row(unit: Unit, family: str) -> Row:
+    """Show a stratum or year by the family that sums are of; where the verdict refuses, by its reason."""
+    name = unit.value.replace("_", " ") + (" (map alone)" if unit.on_map_alone else "")
     if not unit.identified:
         return Row(name, None, refusal=unit.report.verdict.words)
-    results = {r.method: r for r in [pooled.result for pooled in unit.report.pooled] or unit.report.results}
-    chosen = results["averaged-aic"] if results["averaged-aic"].ok else results["stepwise"]
-    return row_of(name, chosen)
+    result = unit.by_family(family)
+    return Row(name, None, refusal=_NOT_ASKED) if result is None else row_of(name, result)
 
 
 # --- page
@@ -174,6 +186,7 @@ def _environment() -> jinja2.Environment:
     environment.filters["rate"] = lambda value: "none" if value is None else f"{value:,.2f}"
     environment.filters["percent"] = lambda share: "" if share is None else f"{100 * share:.0f}%"
     environment.filters["method"] = method_name
+    environment.filters["in_text"] = in_text
     environment.filters["reason"] = lambda code: reason_words(code)[0]
     environment.filters["remedy"] = lambda code: reason_words(code)[1]
     environment.filters["word"] = lambda value: str(value).replace("_", " ")

@@ -172,6 +172,7 @@ def test_everything_stands_beside_it(seen: Analysis, plain: dict[str, Any]) -> N
 def test_strata_that_are_not_identified_are_named_and_not_added(seen: Analysis, plain: dict[str, Any], page: str):
     assert [found["by"] for found in plain["strata"]] == list(DIMENSIONS)
     race = plain["strata"][1]
+    assert {found["family"] for found in (*plain["strata"], plain["series"])} == {"averaged-aic"}
     named = {entry["value"]: entry["reason"] for entry in race["not_identified"]}
     assert named and set(named.values()) <= set(REASONS)
     for stratum in race["strata"]:
@@ -219,7 +220,7 @@ def test_years_their_difference_and_what_is_said_per_thousand(seen: Analysis, pl
     female = next(stratum for stratum in sex["strata"] if stratum["value"] == "female")
     assert female["per_1000"]["low"] == pytest.approx(female["verdict"]["low"] / 60)
     assert {stratum["per_1000"]["status"] for stratum in race["strata"]} == {"no-denominator"}
-    assert seen.years is not None and seen.years.why_none == ""
+    assert seen.years is not None and seen.years.why_none == seen.years.why_no_rates == ""
 
 
 def test_the_data_are_plain_json_and_of_nobody(

@@ -19,11 +19,13 @@ from linkage.errors import EstimateError
 from linkage.research.estimate.arithmetic import Contrast, Estimated, contrast
 from linkage.research.estimate.pooled import draw_tables, over_draws
 from linkage.research.estimate.prevalence import PER, YEAR, Prevalence, population, prevalence
-from linkage.research.estimate.result import Result
+from linkage.research.estimate.result import REASONS, Result
 from linkage.research.estimate.strata import screened
 from linkage.research.estimate.table import Histories, HistoryTable
 
 __all__ = ["Series", "series", "series_over_draws"]
+
+_ABOVE = "above-population"
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +86,15 @@ class Series:
         Raises
         ------
         EstimateError
-            As :meth:`difference`, and ``no-denominator``.
+            As :meth:`difference`, and ``no-denominator``; ``above-population``: more people are estimated in a year
+            than its population, so that it has no rate.
         """
         pair = self[first], self[second]
-        one, two = (self._population(item) / per for item in pair)
-        return contrast(*pair, scales=(one, two))
+        people = [self._population(item) for item in pair]
+        if any(prevalence(item, number, per=per).status == _ABOVE for item, number in zip(pair, people, strict=True)):
+            words, remedy = REASONS[_ABOVE]
+            raise EstimateError(words, reason=_ABOVE, hint=remedy)
+        return contrast(*pair, scales=(people[0] / per, people[1] / per))
 
     def to_dict(self, *, withhold: bool = False) -> dict[str, object]:
         """Give plain values for JSON."""

@@ -214,6 +214,12 @@ def test_a_series_has_a_year_each_and_compares_them(tmp_path: Path) -> None:
     assert rated.rates()[2].status == "too-few-lists"
     # More people and a smaller rate.
     assert rated.difference_of_rates(2013, 2014).difference < 0 < change.difference
+    # More people than there are: that year has no rate, and so no difference of rates.
+    for text in ("2013,500\n2014,90000\n", "2013,50000\n2014,500\n"):
+        small = found.with_denominators(read_denominators(written(tmp_path, f"year,population\n{text}")))
+        with pytest.raises(EstimateError) as caught:
+            small.difference_of_rates(2013, 2014)
+        assert caught.value.reason == "above-population"
     assert len(found.to_dict()["years"]) == 3
 
 
