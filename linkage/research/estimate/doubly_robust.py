@@ -24,8 +24,9 @@ from scipy.special import expit, ndtri
 from linkage.errors import EstimateError
 from linkage.research.estimate.lattice import Floats
 from linkage.research.estimate.result import Result, refused
+from linkage.research.estimate.targeting import targeted
 
-__all__ = ["DoublyRobust", "Seen", "fit_logistic", "seen_share"]
+__all__ = ["DoublyRobust", "Seen", "fit_logistic", "kept_possible", "seen_share"]
 
 MARGIN = 0.005
 _LEAST_OVERLAP = 10
@@ -59,6 +60,14 @@ class Seen:
     at_margin: float
 
 
+def kept_possible(q: Floats, margin: float = MARGIN) -> Floats:
+    """Keep chances, shape ``(n, 3)`` as for :func:`seen_share`, within what chances of two lists can be."""
+    q12 = np.maximum(q[:, 2], margin)
+    q1 = np.clip(q[:, 0], q12, 1)
+    q2 = np.maximum(q12 / q1, np.minimum(q[:, 1], np.minimum(1 + q12 - q1, 1)))
+    return np.column_stack([q1, q2, q12])
+
+
 def seen_share(y: Floats, q: Floats, fold: Ints, *, margin: float = MARGIN) -> Seen:
     """Estimate from the lists, chances fitted on other folds, and the folds.
 
@@ -73,9 +82,7 @@ def seen_share(y: Floats, q: Floats, fold: Ints, *, margin: float = MARGIN) -> S
     margin
         Least value of q12.
     """
-    q12 = np.maximum(q[:, 2], margin)
-    q1 = np.clip(q[:, 0], q12, 1)
-    q2 = np.maximum(q12 / q1, np.minimum(q[:, 1], np.minimum(1 + q12 - q1, 1)))
+    q1, q2, q12 = kept_possible(q, margin).T
     g = q1 * q2 / q12
     corrected = g * (y[:, 1] / q2 + y[:, 0] / q1 - y[:, 0] * y[:, 1] / q12)
     inverse, plain, variance = [], [], []
@@ -180,7 +187,8 @@ class DoublyRobust:
 
     Attributes
     ----------
-    The interval is Wald's by the influence function, cut at the people seen; ``draws`` are normal, cut alike. People
+    The interval is Wald's by the influence function, cut at the people seen; ``draws`` are normal, cut alike.
+    ``details`` hold the plug-in and the targeted estimate (:mod:`linkage.research.estimate.targeting`) beside it. People
     on neither list of the pair take no part, and are among the unseen: other lists may be given as covariates.
     """
 
@@ -219,6 +227,8 @@ class DoublyRobust:
         found = seen_share(y, q, fold)
         sizes = y.sum(axis=0)
         details |= {"psi": found.psi, "se": found.se, "plug_in": found.plug_in, "at_margin": found.at_margin}
+        moved = targeted(y, kept_possible(q), fold, margin=MARGIN)
+        details |= {"targeted": moved.n_hat, "targeted_settled": int(moved.settled)}
         details["lincoln_petersen"] = float(sizes[0] * sizes[1] / both)
         levels = (np.arange(_DRAWS) + 0.5) / _DRAWS
         draws = np.maximum(len(y), found.n_hat + found.se * ndtri(levels))

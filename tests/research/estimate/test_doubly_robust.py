@@ -12,7 +12,16 @@ import pytest
 from scipy.optimize import minimize
 
 from linkage.errors import EstimateError
-from linkage.research.estimate.doubly_robust import DoublyRobust, _chances, _design, fit_logistic, seen_share
+from linkage.research.estimate.doubly_robust import (
+    MARGIN,
+    DoublyRobust,
+    _chances,
+    _design,
+    fit_logistic,
+    kept_possible,
+    seen_share,
+)
+from linkage.research.estimate.targeting import _moved, targeted
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +53,47 @@ def test_given_chances_give_the_reference_estimate(simulated: pl.DataFrame, targ
     assert found.se == pytest.approx(target["DR"]["sigman"], rel=1e-9)
     assert round(found.n_hat) == target["DR"]["n"] == 5844
     assert round(found.plug_in) == target["PI"]["n"] == 5761
+    assert len(simulated) / found.plug_in == pytest.approx(target["PI"]["psi"], rel=1e-9)
+
+
+def test_targeted_rounds_give_the_reference_estimate(
+    simulated: pl.DataFrame, target: dict[str, dict[str, Any]]
+) -> None:
+    q = kept_possible(simulated.select("q1_logit", "q2_logit", "q12_logit").to_numpy())
+    y = simulated.select("L1", "L2").to_numpy().astype(float)
+    found = targeted(y, q, simulated["fold"].to_numpy(), margin=MARGIN)
+    assert found.psi == pytest.approx(target["TMLE"]["psi"], rel=1e-6)
+    assert found.se == pytest.approx(target["TMLE"]["sigman"], rel=1e-6)
+    assert round(found.n_hat) == target["TMLE"]["n"] == 5804
+    assert not found.settled  # the reference stops after 250 rounds, and does not say so
+
+
+def test_a_step_is_the_one_that_makes_the_outcomes_most_likely() -> None:
+    rng = np.random.default_rng(4)
+    q, direction = rng.uniform(0.1, 0.9, 400), rng.uniform(0.5, 3, 400)
+    y = (rng.random(400) < np.minimum(q + 0.05, 1)).astype(float)
+    step, moved = _moved(y, q, direction)
+    start = np.log(q / (1 - q))
+
+    def minus_log_likelihood(at: Any) -> float:
+        eta = start + float(at[0]) * direction
+        return float(np.logaddexp(0, eta).sum() - y @ eta)
+
+    best = minimize(minus_log_likelihood, [0.0], tol=1e-12)
+    assert step == pytest.approx(best.x[0], abs=1e-5)
+    assert direction @ (y - moved) == pytest.approx(0, abs=1e-9)
+
+
+def test_lists_that_leave_room_for_the_unseen_come_to_rest() -> None:
+    """Where exactly one list, or both, leave room below one, the rounds settle, and solve their three equations."""
+    rng = np.random.default_rng(8)
+    cell = rng.choice(4, 3000, p=[0.1, 0.3, 0.3, 0.3])  # a third list has those on neither of the two
+    y = np.column_stack([cell & 1, cell >> 1]).astype(float)
+    q = np.tile([0.55, 0.65, 0.28], (3000, 1))
+    found = targeted(y, q, rng.integers(0, 3, 3000), margin=MARGIN)
+    assert found.settled
+    sizes = y.mean(axis=0)
+    assert found.psi == pytest.approx((y[:, 0] * y[:, 1]).mean() / (sizes[0] * sizes[1]), rel=0.01)
 
 
 def test_own_logistic_models_give_the_reference_chances(simulated: pl.DataFrame) -> None:
@@ -60,6 +110,7 @@ def test_the_whole_estimator_gives_the_reference_interval(
     assert (round(result.n_hat), round(result.lower), round(result.upper)) == (5844, 5656, 6032)
     assert result.details["psi"] == pytest.approx(target["DR"]["psi"], rel=1e-9)
     assert result.details["lincoln_petersen"] == pytest.approx(6805.4111969112)
+    assert round(result.details["targeted"]) == 5804 and result.details["targeted_settled"] == 0
     assert np.quantile(result.draws, [0.025, 0.975]) == pytest.approx([5656, 6032], rel=1e-3)
 
 
