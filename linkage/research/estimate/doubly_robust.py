@@ -188,8 +188,8 @@ class DoublyRobust:
     Attributes
     ----------
     The interval is Wald's by the influence function, cut at the people seen; ``draws`` are normal, cut alike.
-    ``details`` hold the plug-in and the targeted estimate (:mod:`linkage.research.estimate.targeting`) beside it. People
-    on neither list of the pair take no part, and are among the unseen: other lists may be given as covariates.
+    ``details`` hold the plug-in and the targeted estimate (:mod:`linkage.research.estimate.targeting`) beside it.
+    People on neither list of the pair take no part, and are among the unseen: other lists may be given as covariates.
     """
 
     pair: tuple[str, str]
