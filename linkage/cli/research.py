@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import cyclopts
 
 from linkage.cli.console import open_settings, print_json, say, working
 from linkage.cli.research_analyse import analyse
 from linkage.cli.research_estimate import estimate
+from linkage.cli.research_open import open_run, permitted
 from linkage.errors import ContractError, ReleaseError
 from linkage.exchange import atomic_write, load_public
-from linkage.exchange.site import AnalysisSite, current_day, open_analysis, require_month
-
-if TYPE_CHECKING:  # SciPy comes with the research extra only; an agency's install has none
-    from linkage.research.inputs import Inputs
+from linkage.exchange.site import open_analysis, require_month
 
 __all__ = ["app"]
 
@@ -55,13 +52,13 @@ def histories(
         The site's settings file; linkage.toml by default.
     """
     from linkage.research.histories import capture_histories
-    from linkage.research.release import check_permitted, scoped_persons
+    from linkage.research.release import scoped_persons
 
     if out.exists():
         raise ContractError(f"{out}: there is a file here already", reason="exists", hint="choose another name")
-    site, inputs = _open(settings, batches, person_map)
-    agreements = list(site.agreements.values())
-    check_permitted(inputs.facts, site.policy, agreements, inputs.manifests, current_day())
+    site = open_analysis(open_settings(settings))
+    inputs = open_run(site, batches, person_map)
+    permitted(site, inputs)
     people = scoped_persons(inputs.facts, inputs.person_map, site.policy)
     counted = capture_histories(people, site.policy.lists, by)
     with atomic_write(out, private=True) as temporary:
@@ -99,7 +96,8 @@ def release(
     """
     from linkage.research.register import make_release
 
-    site, inputs = _open(settings, batches, person_map)
+    site = open_analysis(open_settings(settings))
+    inputs = open_run(site, batches, person_map)
     made = inputs.map_manifest.month
     if month is not None and require_month(month) != made:
         raise ReleaseError("the person map is of another month", reason="other-month", hint="leave --month out")
@@ -154,11 +152,3 @@ def verify(
         say(f"wrong: {problem}")
     say("the release does NOT verify")
     return ReleaseError.exit_code
-
-
-def _open(settings: Path | None, batches: Sequence[Path], person_map: Path) -> tuple[AnalysisSite, Inputs]:
-    from linkage.research.inputs import open_inputs
-
-    site = open_analysis(open_settings(settings))
-    inputs = open_inputs(batches, person_map, party=site.party, senders=site.senders, hub=site.hub)
-    return site, inputs

@@ -9,8 +9,9 @@ from typing import Annotated
 import cyclopts
 
 from linkage.cli.console import open_settings, print_json, say, working
+from linkage.cli.research_open import open_run, permitted
 from linkage.errors import EstimateError
-from linkage.exchange.site import current_day, open_analysis
+from linkage.exchange.site import open_analysis
 
 __all__ = ["analyse"]
 
@@ -43,7 +44,8 @@ def analyse(
         CSV in UTF-8 of populations: columns `year`, `population`, and any strata (sex, race, age) as they are named
         here. With it everything is said per 1,000, too.
     draws
-        Partition draws of the linkage to use at most; by default 100, and 25 from five lists on.
+        Partition draws of the linkage to use at most; by default 100, and 25 from five lists on, of which strata
+        and years use 10 from six lists on.
     resamples
         Bootstrap tables for the interval of the stepwise estimate.
     quick
@@ -57,8 +59,7 @@ def analyse(
     from linkage.research.analysis import analyse as run
     from linkage.research.analysis_page import require_new, write_analysis
     from linkage.research.estimate import read_denominators
-    from linkage.research.inputs import open_inputs
-    from linkage.research.release import check_permitted, referrals
+    from linkage.research.release import referrals
 
     if resamples < 100:
         raise EstimateError("an interval needs at least 100 resamples", reason="too-few-resamples")
@@ -68,8 +69,8 @@ def analyse(
     site = open_analysis(open_settings(settings))
     require_new(out, site.releases)
     populations = None if denominators is None else read_denominators(denominators)
-    inputs = open_inputs(batches, person_map, party=site.party, senders=site.senders, hub=site.hub)
-    agreed = check_permitted(inputs.facts, site.policy, list(site.agreements.values()), inputs.manifests, current_day())
+    inputs = open_run(site, batches, person_map)
+    agreed = permitted(site, inputs)
     with working("counting persons") as now:
         analysis = run(
             inputs.facts,
