@@ -18,12 +18,13 @@ from linkage.research.estimate.offset import highest_order_curve, odds_ratio_cur
 from linkage.research.estimate.omission import leave_one_out, merge_pairs
 from linkage.research.estimate.pooled import PooledResult, draw_tables, over_draws
 from linkage.research.estimate.prevalence import prevalence, prevalence_of_strata, read_denominators
+from linkage.research.estimate.reading import read_histories
 from linkage.research.estimate.result import REASONS, Result
 from linkage.research.estimate.sensitivity import Diagnostics, assumption_text, diagnostics
 from linkage.research.estimate.series import series, series_over_draws
 from linkage.research.estimate.stepwise import Stepwise
 from linkage.research.estimate.strata import over_strata, over_strata_draws
-from linkage.research.estimate.table import Histories, HistoryTable, Stratum, parse_histories, read_histories
+from linkage.research.estimate.table import Histories, HistoryTable, Stratum, parse_histories
 from linkage.research.estimate.thresholding import Thresholding
 from linkage.research.estimate.verdict import Report, StratumReport, Verdict, estimate
 

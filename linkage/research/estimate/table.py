@@ -7,30 +7,25 @@ number ``c + 1``, where bit ``j`` is list ``j``. With lists A, B, C the order is
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from linkage.errors import NO_SUCH_FILE, EstimateError
+from linkage.errors import EstimateError
 
-__all__ = ["COUNT", "MAX_LISTS", "Histories", "HistoryTable", "Stratum", "parse_histories", "read_histories"]
+__all__ = ["COUNT", "MAX_LISTS", "MAX_TOTAL", "SHAPE", "Histories", "HistoryTable", "Stratum", "parse_histories"]
+
 
 COUNT = "count"
 MAX_LISTS = 12  # 4,095 cells; beyond this a table is almost surely sources that should be merged first
-_MAX_TOTAL = 2**53  # beyond it a double no longer holds a whole number
-_COUNTS = "whole numbers in digits alone, such as 1234; leave out histories that nobody has"
-_SHAPE = "a header, then a row for each capture history: a column of 0 and 1 for each list, and `count`"
-_WHOLE = re.compile(r"[+-]?[0-9]+(\.0*)?", re.ASCII)
-_MOST_DIGITS = 17  # of a count; Python turns no text of thousands of digits into a number
-_BITS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
+MAX_TOTAL = 2**53  # beyond it a double no longer holds a whole number
+SHAPE = "a header, then a row for each capture history: a column of 0 and 1 for each list, and `count`"
+_ROWS_NAMED = 10
+_BITS = ("0", "1", "0.0", "1.0", "true", "false")
 
 Counts = npt.NDArray[np.int64]
 
@@ -56,7 +51,7 @@ class HistoryTable:
             raise EstimateError("two lists of a table have one name", reason="bad-header")
         if counts.shape != (2 ** len(self.lists) - 1,):
             raise EstimateError("a table over t lists has 2^t - 1 cells", reason="bad-shape")
-        if counts.size and (counts.min() < 0 or sum(int(c) for c in counts) > _MAX_TOTAL):
+        if counts.size and (counts.min() < 0 or sum(int(c) for c in counts) > MAX_TOTAL):
             raise EstimateError("a count is negative or too large", reason="bad-count")
         counts.flags.writeable = False
         object.__setattr__(self, "counts", counts)
@@ -180,6 +175,20 @@ def _candidates(frame: pl.DataFrame) -> list[str]:
     return [name for name in frame.columns if name != COUNT and _is_list(frame[name])]
 
 
+def _rows_in_words(wrong: Iterable[bool]) -> str:
+    """Name the rows that are marked, the header being row 1: ``row 4`` or ``rows 4, 7 and 12 more``."""
+    rows = [str(row) for row, is_wrong in enumerate(wrong, start=2) if is_wrong]
+    more = len(rows) - _ROWS_NAMED
+    shown = ", ".join(rows[:_ROWS_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return f"row{'s' if len(rows) > 1 else ''} {shown}"
+
+
+def _other_than_bits(column: pl.Series) -> list[bool]:
+    """Mark the cells that hold a value which is neither 0 nor 1."""
+    texts = [None if value is None else str(value).lower() for value in column.to_list()]
+    return [text is not None and text not in _BITS for text in texts]
+
+
 def _require_lists(frame: pl.DataFrame, names: Sequence[str]) -> None:
     """Refuse names that are no lists, and say which columns could be."""
     known = ", ".join(_candidates(frame))
@@ -191,11 +200,30 @@ def _require_lists(frame: pl.DataFrame, names: Sequence[str]) -> None:
         raise _fault(f"no list of that name in the table: {', '.join(strange)}", "unknown-list", hint)
     wrong = [name for name in names if not _is_list(frame[name])]
     if wrong:
-        raise _fault(f"a named list holds something other than 0 and 1: {', '.join(wrong)}", "bad-list", hint)
+        problems = [f"column {name}: {_rows_in_words(_other_than_bits(frame[name]))}" for name in wrong]
+        message = f"a named list holds something other than 0 and 1: {', '.join(wrong)}"
+        raise EstimateError(message, reason="bad-list", hint=hint, problems=problems)
+
+
+def _refuse_nearly_lists(frame: pl.DataFrame) -> None:
+    """Refuse a column of mostly 0 and 1: as a stratum it would silently take a list away."""
+    problems = []
+    for name in frame.columns:
+        present = frame[name].drop_nulls()
+        if name == COUNT or _is_list(frame[name]) or present.dtype.is_nested() or not len(present):
+            continue
+        other = _other_than_bits(frame[name])
+        if 2 * sum(other) < len(present):
+            problems.append(f"column {name}: {_rows_in_words(other) if any(other) else 'text and not numbers'}")
+    if problems:
+        message = "a column is mostly 0 and 1 but not throughout, so it is neither a list nor a stratum for certain"
+        hint = "write 0 or 1 in every row of a list; if the column is a stratum, name all the lists, as with --list"
+        raise EstimateError(message, reason="bad-list", hint=hint, problems=problems)
 
 
 def _list_names(frame: pl.DataFrame, lists: Sequence[str] | None) -> list[str]:
     if lists is None:
+        _refuse_nearly_lists(frame)
         names = _candidates(frame)
     else:
         names = list(lists)
@@ -204,10 +232,18 @@ def _list_names(frame: pl.DataFrame, lists: Sequence[str] | None) -> list[str]:
         raise _fault("the table has no lists", "no-lists", "a list is a column of 0 and 1, one row a capture history")
     if len(names) > MAX_LISTS:
         raise _fault(f"the table has more than {MAX_LISTS} lists", "too-many-lists", "merge sources that are alike")
-    if lists is None and any(column.null_count() == frame.height for column in frame if column.name != COUNT):
-        raise _fault("a column has no values at all", "missing-value", "leave that column out, or fill it in")
-    if any(frame[name].null_count() for name in names):
-        raise _fault("a list column has a missing value", "missing-value", "write 0 where a person is not on a list")
+    empty = [c.name for c in frame if c.name != COUNT and c.null_count() == frame.height]
+    if lists is None and empty:
+        message = f"a column has no values at all: {', '.join(empty)}"
+        raise _fault(message, "missing-value", "leave that column out, or fill it in")
+    problems = [
+        f"column {name}: {_rows_in_words(frame[name].is_null().to_list())}"
+        for name in names
+        if frame[name].null_count()
+    ]
+    if problems:
+        message, hint = "a list column has a missing value", "write 0 where a person is not on a list"
+        raise EstimateError(message, reason="missing-value", hint=hint, problems=problems)
     return names
 
 
@@ -216,20 +252,23 @@ def _counts(frame: pl.DataFrame) -> list[int]:
         raise _fault("the table has no count column", "no-count", "name the column of counts `count`")
     column = frame[COUNT]
     if not column.dtype.is_numeric():
-        raise _fault("the count column is not numeric", "bad-count")
-    if column.null_count():
-        raise _fault("a count is missing", "bad-count", "leave out histories that nobody has, or write 0")
+        raise _fault("the count column is not numeric", "bad-count", "write counts of people, in digits")
     values = column.to_list()
-    if any(value in (float("inf"), float("-inf")) for value in values):
-        raise _fault("a count is not a number", "bad-count")
-    if any(value < 0 for value in values):
-        raise _fault("a count is negative", "bad-count")
-    if any(value != int(value) for value in values):
-        raise _fault("a count is not a whole number", "bad-count", "estimates need counts of people, not weights")
-    whole = [int(value) for value in values]
-    if sum(whole) > _MAX_TOTAL:
-        raise _fault("the counts are too large", "bad-count")
-    return whole
+    whole = "estimates need counts of people, not weights"
+    for fault, hint, wrong in (
+        ("missing", "leave out histories that nobody has, or write 0", lambda value: value is None),
+        ("not a number", whole, lambda value: value in (float("inf"), float("-inf"))),
+        ("negative", whole, lambda value: value < 0),
+        ("not a whole number", whole, lambda value: value != int(value)),
+    ):
+        marked = [wrong(value) for value in values]
+        if any(marked):
+            message = f"a count is {fault}: {_rows_in_words(marked)}, column {COUNT}"
+            raise _fault(message, "bad-count", hint)
+    counts = [int(value) for value in values]
+    if sum(counts) > MAX_TOTAL:
+        raise _fault("the counts are too large", "bad-count", "check that the counts are of people")
+    return counts
 
 
 def parse_histories(frame: pl.DataFrame, *, lists: Sequence[str] | None = None) -> Histories:
@@ -247,10 +286,11 @@ def parse_histories(frame: pl.DataFrame, *, lists: Sequence[str] | None = None) 
     Raises
     ------
     EstimateError
-        Negative, fractional or missing counts; people on no list at all; no lists, no rows, no ``count``.
+        Negative, fractional or missing counts; people on no list at all; a column of mostly 0 and 1 where the lists are
+        not named; no lists, no rows, no ``count``. Rows are named as if the header were row 1.
     """
     if frame.height == 0:
-        raise _fault("the table has no rows", "no-rows", _SHAPE)
+        raise _fault("the table has no rows", "no-rows", SHAPE)
     frame = frame.with_columns(pl.selectors.float().fill_nan(None))
     counts = _counts(frame)
     names = _list_names(frame, lists)
@@ -258,19 +298,9 @@ def parse_histories(frame: pl.DataFrame, *, lists: Sequence[str] | None = None) 
     for position, name in enumerate(names):
         for row, on in enumerate(frame[name].to_list()):
             cells[row] |= int(on) << position
-    if any(cell == 0 and count > 0 for cell, count in zip(cells, counts, strict=True)):
-        others = [name for name in _candidates(frame) if name not in names]
-        if others:
-            raise _fault(
-                "people are on none of the named lists",
-                "all-zero-row",
-                f"if these are lists, name them as well: {', '.join(others)}; if not, leave the rows on no list out",
-            )
-        raise _fault(
-            "a row is on no list and has people in it",
-            "all-zero-row",
-            "people on no list are what is estimated: leave that row out",
-        )
+    on_none = [cell == 0 and count > 0 for cell, count in zip(cells, counts, strict=True)]
+    if any(on_none):
+        raise _nobody(frame, names, on_none)
     strata_names = [name for name in frame.columns if name != COUNT and name not in names]
     keys = list(zip(*(_texts(frame[name]) for name in strata_names), strict=True)) or [()] * frame.height
     by_stratum: dict[tuple[str | None, ...], Counts] = {}
@@ -289,73 +319,16 @@ def parse_histories(frame: pl.DataFrame, *, lists: Sequence[str] | None = None) 
     )
 
 
+def _nobody(frame: pl.DataFrame, names: Sequence[str], on_none: Sequence[bool]) -> EstimateError:
+    """Say that people are on no list, and which columns may be lists that were not named."""
+    others = [name for name in _candidates(frame) if name not in names]
+    where = _rows_in_words(on_none)
+    if others:
+        hint = f"if these are lists, name them as well: {', '.join(others)}; if not, leave the rows on no list out"
+        return _fault(f"people are on none of the named lists: {where}", "all-zero-row", hint)
+    hint = "people on no list are what is estimated: leave that row out"
+    return _fault(f"a row is on no list and has people in it: {where}", "all-zero-row", hint)
+
+
 def _texts(column: pl.Series) -> list[str | None]:
     return [None if value is None else str(value) for value in column.to_list()]
-
-
-def _rows(path: Path) -> list[list[str]]:
-    path = Path(path)
-    if not path.is_file():
-        raise _fault(f"{path}: no such file", "not-found", NO_SUCH_FILE)
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        hint = "see whether this account may read the file"
-        raise _fault(f"{path}: the table of capture histories cannot be opened", "unreadable", hint) from error
-    except UnicodeDecodeError:
-        raise _fault("the file is not UTF-8 text", "bad-encoding", "save it again as CSV in UTF-8") from None
-    if "\x00" in text:
-        raise _fault("the file is not UTF-8 text", "bad-encoding", "save it again as CSV in UTF-8")
-    try:
-        return [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
-    except csv.Error:
-        raise _fault("the file is not well-formed CSV", "bad-csv") from None
-
-
-def _column(name: str, cells: list[str]) -> pl.Series:
-    """Give a column its type: whole numbers where every cell is one, text otherwise; an empty cell is missing."""
-    values = [cell.strip() or None for cell in cells]
-    present = [value for value in values if value is not None]
-    if name == COUNT:
-        if not all(_WHOLE.fullmatch(value) for value in present):
-            raise _fault("a count is not a whole number", "bad-count", _COUNTS)
-        parts = [None if value is None else value.split(".")[0] for value in values]
-        if any(part is not None and len(part.lstrip("+-0")) > _MOST_DIGITS for part in parts):
-            raise _fault("the counts are too large", "bad-count")
-        numbers = [None if part is None else int(part) for part in parts]
-        if any(number is not None and abs(number) > _MAX_TOTAL for number in numbers):
-            raise _fault("the counts are too large", "bad-count")
-        return pl.Series(name, numbers, dtype=pl.Int64)
-    if present and all(value in _BITS for value in present):
-        return pl.Series(name, [None if value is None else _BITS[value] for value in values], dtype=pl.UInt8)
-    return pl.Series(name, values, dtype=pl.String)
-
-
-def read_histories(path: Path) -> pl.DataFrame:
-    """Read a CSV of capture histories strictly: UTF-8 (a byte order mark is allowed), commas, one header row.
-
-    Returns
-    -------
-    polars.DataFrame
-        ``count`` as Int64, columns of only 0 and 1 as UInt8, all others (strata) as String.
-
-    Raises
-    ------
-    EstimateError
-        Another encoding, ragged rows, repeated column names, a count that is not a whole number.
-    """
-    rows = _rows(path)
-    if not rows:
-        raise _fault("the table has no rows", "no-rows", _SHAPE)
-    header = [name.strip() for name in rows[0]]
-    if len(set(header)) != len(header) or "" in header:
-        hint = "the first row names each column, and each differently"
-        raise _fault("column names are missing or repeated", "bad-header", hint)
-    if COUNT not in header:
-        raise _fault("the table has no count column", "no-count", "name the column `count`, separate with commas")
-    for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(header):
-            raise _fault(f"row {number} has another number of fields than the header", "bad-csv")
-    if len(rows) == 1:
-        raise _fault("the table has no rows", "no-rows", _SHAPE)
-    return pl.DataFrame([_column(name, [row[i] for row in rows[1:]]) for i, name in enumerate(header)])
