@@ -35,7 +35,7 @@ class Fits:
     beta
         Shape ``(B, k)``; 0 where a parameter takes no part.
     mu
-        Fitted counts, shape ``(B, C)``; 0 in cells that take no part.
+        Fitted counts, shape ``(B, C)``; 0 in cells that take no part, NaN where a fit ran out of numbers.
     converged
         Shape ``(B,)``.
     certified
@@ -207,5 +207,6 @@ def fit_poisson(t: int, terms: tuple[int, ...], counts: Floats, keep: Bools, act
             rows = rows[~done & np.isfinite(decrement)]
             if not rows.size:
                 break
+    mu[~np.isfinite(mu).all(axis=1)] = np.nan  # infinity less infinity would warn whoever sums the likelihood
     certified[certified] = stack.at(np.flatnonzero(certified)).settled(mu[certified])
     return Fits(beta, mu[:, 2**t - cells :], converged, certified)
