@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from linkage.errors import EstimateError
-from linkage.research.estimate.confidence import confidence_draws
+from linkage.research.estimate.confidence import allowance, confidence_draws
 from linkage.research.estimate.lattice import Floats
 from linkage.research.estimate.pooled import PooledResult, rubin
 from linkage.research.estimate.result import Result
@@ -150,7 +150,10 @@ def _pooled(summed: Floats, result: Result, parts: Sequence[PooledResult], notes
     if all(part.linkage_share is not None for part in parts) and summed.shape[1] > 1:
         logs = np.log(summed)
         within = logs.var(axis=1, ddof=1)
-        split = rubin(logs.mean(axis=1), within, effective=effective)
+        centres = logs.mean(axis=1)
+        # The rows were moved apart for what the draws are worth; Rubin's rules allow for that themselves.
+        centres = centres.mean() + (centres - centres.mean()) / allowance(effective)
+        split = rubin(centres, within, effective=effective)
         linkage = split.share
         width = 1 - float(np.sqrt(split.within / split.total)) if split.total > 0 else 0.0
     return PooledResult(

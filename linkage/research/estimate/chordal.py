@@ -88,15 +88,29 @@ def _search(neighbours: Ints, t: int) -> tuple[npt.NDArray[np.bool_], Ints, Ints
     return chordal, vertices, earlier
 
 
-@lru_cache(maxsize=8)
-def chordal_graphs(t: int) -> ChordalGraphs:
+@lru_cache(maxsize=16)
+def chordal_graphs(t: int, joined: tuple[int, ...] = ()) -> ChordalGraphs:
     """Enumerate all decomposable graphs on ``t`` vertices: 1, 2, 8, 61, 822, 18,154 for t = 1 to 6.
+
+    Parameters
+    ----------
+    t
+        Number of vertices.
+    joined
+        Pairs of vertices, as sets, that are joined in every graph; graphs in which one of them is not are left out.
 
     Raises
     ------
     ValueError
-        ``t`` is not between 1 and 6.
+        ``t`` is not between 1 and 6, or what is to be joined is no pair of vertices.
     """
+    if joined:
+        if not set(joined) <= set(pairs(t)):
+            raise ValueError("only pairs of vertices can be joined")
+        every = chordal_graphs(t)
+        ends = [[v for v in range(t) if pair >> v & 1] for pair in joined]
+        held = np.logical_and.reduce([every.neighbours[:, i] >> j & 1 for i, j in ends])
+        return ChordalGraphs(t, every.neighbours[held], every.coefficients[held])
     if not 1 <= t <= MOST_LISTS:
         raise ValueError("decomposable graphs are enumerated for one to six vertices")
     neighbours = _neighbours(t)

@@ -23,7 +23,7 @@ from scipy.special import gammaln
 from linkage.errors import EstimateError
 from linkage.research.estimate.chains import table_seed, unfit
 from linkage.research.estimate.chordal import MOST_LISTS, ChordalGraphs, chordal_graphs
-from linkage.research.estimate.lattice import Floats, name_term
+from linkage.research.estimate.lattice import Floats, name_term, terms_from_names
 from linkage.research.estimate.result import Result, refused
 from linkage.research.estimate.table import HistoryTable
 
@@ -201,7 +201,13 @@ def _refined(scores: _Scores, live: Ints, low: float, high: float, limit: int) -
         low, high = nearer
 
 
-def posterior(table: HistoryTable, delta: float, *, grid: Sequence[int] | Ints | None = None) -> Posterior:
+def posterior(
+    table: HistoryTable,
+    delta: float,
+    *,
+    grid: Sequence[int] | Ints | None = None,
+    joined: tuple[int, ...] = (),
+) -> Posterior:
     """Compute the posterior over graphs and numbers of people.
 
     Parameters
@@ -214,8 +220,10 @@ def posterior(table: HistoryTable, delta: float, *, grid: Sequence[int] | Ints |
         Increasing values of n0, from 1, that alone are possible, all alike. Without it n0 runs over every whole number
         from 1 to 10,000 n, summed in cells so narrow that the density hardly changes inside. (At n0 = 0 the complete
         graph, which knows nothing of the unseen, has a spike of size gamma(delta).)
+    joined
+        Pairs of lists, as bitmasks, that are joined in every graph.
     """
-    scores = _Scores(table, chordal_graphs(table.t), delta)
+    scores = _Scores(table, chordal_graphs(table.t, joined), delta)
     if grid is None:
         limit = _REACH * table.observed
         live, low, high = _survey(scores, _geometric(limit, _COARSE))
@@ -239,23 +247,27 @@ class DecomposableGraphs:
         Increasing values of n0 that alone are possible. Without it all up to 10,000 times the people seen.
     seed
         Seed of the draws. Without it the seed comes from the table.
+    referrals
+        Pairs of list names that are joined in every graph: the prior is uniform over the graphs that join them all.
 
     Assumptions
     -----------
     Lists depend on each other only as in some decomposable graph; all people with one history are alike; before the
-    data all graphs are alike and the number of people has density 1/N.
+    data all graphs (that join the referrals) are alike and the number of people has density 1/N.
 
     Attributes
     ----------
     The estimate is the posterior median, the interval the equal-tailed 95% posterior interval, summed and not
     sampled; ``draws`` are stratified draws from it. ``details`` hold the posterior mean, the posterior of the complete
     graph (with a warning above 5%), the most probable graphs, and median and interval at delta 2^-t, 2^-(t-1) and
-    2^-(t-2). Refused with ``grid-edge`` where the last hundredth of the grid holds 1e-4 of the mass or more.
+    2^-(t-2). Refused with ``grid-edge`` where the last hundredth of the grid holds 1e-4 of the mass or more, and with
+    ``model-not-estimable`` where referrals leave the complete graph alone, which has no information about the unseen.
     """
 
     delta: float | None = None
     grid: Sequence[int] | None = None
     seed: int | None = None
+    referrals: tuple[tuple[str, str], ...] = ()
 
     def fit(self, table: HistoryTable) -> Result:
         """Estimate from a table of three to six lists.
@@ -263,18 +275,25 @@ class DecomposableGraphs:
         Raises
         ------
         EstimateError
-            ``delta`` is not positive, or ``grid`` is not three or more increasing numbers from 1.
+            ``delta`` is not positive, ``grid`` is not three or more increasing numbers from 1, or a referral names no
+            pair of lists.
         """
         self._check()
+        joined = terms_from_names(self.referrals, table.lists)
+        if any(pair.bit_count() != 2 for pair in joined):
+            raise EstimateError("a referral must name a pair of lists", reason="unknown-list")
         assumption = "lists depend on each other as in one of the decomposable graphs, averaged over all of them"
         reason = unfit(table, MOST_LISTS)
         if reason:
             return refused("decomposable-graphs", "average", reason, assumption=assumption)
+        graphs = chordal_graphs(table.t, joined)
+        if len(graphs.coefficients) == 1:
+            return refused("decomposable-graphs", "complete graph", "model-not-estimable", assumption=assumption)
         base = 2.0**-table.t
         delta = base if self.delta is None else self.delta
-        every = {d: posterior(table, d, grid=self.grid) for d in sorted({delta, base, 2 * base, 4 * base})}
+        deltas = sorted({delta, base, 2 * base, 4 * base})
+        every = {d: posterior(table, d, grid=self.grid, joined=joined) for d in deltas}
         found = every[delta]
-        graphs = chordal_graphs(table.t)
         details = _describe(found, graphs, table.lists) | {"delta": delta} | _sensitivity(every, graphs)
         if found.edge >= _EDGE_MASS:
             return refused("decomposable-graphs", "average", "grid-edge", assumption=assumption, details=details)

@@ -23,9 +23,9 @@ import polars as pl
 from scipy.special import ndtri, stdtrit
 
 from linkage.errors import EstimateError
-from linkage.research.estimate.confidence import confidence_draws, log_scale
+from linkage.research.estimate.confidence import confidence_draws, log_scale, people, spread
 from linkage.research.estimate.lattice import Floats
-from linkage.research.estimate.result import Result, refused
+from linkage.research.estimate.result import FURTHEST, Result, refused
 from linkage.research.estimate.table import COUNT, HistoryTable
 
 __all__ = ["FEWEST", "PooledResult", "Rubin", "draw_tables", "over_draws", "rubin"]
@@ -34,6 +34,7 @@ FEWEST = 20
 """Partition draws to ask for."""
 
 _MOST_WITHOUT = 0.05
+_LEAST_WORTH = 2.0  # the variance between partitions cannot be known from fewer
 _SIZE = 1000  # draws that stand for the interval of an estimator that has none, a table
 _MOST = 400_000  # draws kept of all tables together
 _LEVELS = (0.025, 0.5, 0.975)
@@ -95,8 +96,10 @@ class PooledResult:
     result
         The pooled estimate; its ``draws`` hold the tables' draws with equal weight.
     by_draw
-        Shape ``(R, D)``: draws of each table; rows of NaN where the estimator declined. Sums and differences of
-        estimates from the same partitions are taken row by row (:mod:`linkage.research.estimate.arithmetic`).
+        Shape ``(R, D)``: draws of each table, moved apart as in ``result``; rows of NaN where the estimator declined.
+        Sums and differences of estimates from the same partitions are taken row by row
+        (:mod:`linkage.research.estimate.arithmetic`): all rows r are moved the same way, by one factor on the log scale
+        for all estimates, so a sum is spread as its parts are and in a difference what they share still cancels.
     points, observed
         Shape ``(R,)``: the estimate on each table (NaN where there is none), and the people seen there.
     reasons
@@ -214,7 +217,10 @@ def over_draws(
     Returns
     -------
     PooledResult
-        Refused with ``draws-without-estimate`` where the estimator declines on more than 5% of the tables.
+        Refused with ``draws-without-estimate`` where the estimator declines on more than 5% of the tables, with
+        ``resamples-without-estimate`` where tables and resamples together are more than 5% without, with
+        ``draws-too-alike`` where the draws are worth fewer than two, and with ``unbounded`` where the upper end is more
+        than :data:`~linkage.research.estimate.result.FURTHEST` times the people seen.
 
     Raises
     ------
@@ -264,23 +270,24 @@ class _Pool:
         """Pool, or refuse."""
         notes = self._notes()
         first = next((r for r, there in zip(self.results, self.there, strict=True) if there), self.results[0])
-        missing = self.number - int(self.there.sum())
         details: dict[str, float | int | str | None] = {
             "partition_draws": self.number,
             "effective_draws": self.worth,
-            "draws_without_estimate": missing,
+            "draws_without_estimate": self.number - int(self.there.sum()),
         }
-        if missing > _MOST_WITHOUT * self.number:
-            result = refused(
-                first.method, first.model, "draws-without-estimate", assumption=first.assumption, details=details
-            )
+        reason = self._declines(details)
+        if reason:
+            result = refused(first.method, first.model, reason, assumption=first.assumption, details=details)
             return self._wrap(result, notes, None, None)
         models = Counter(r.model for r, there in zip(self.results, self.there, strict=True) if there)
         model, held = models.most_common(1)[0]
         details["draws_with_this_model"] = held
-        point, limits, draws, parts, error = self._mixture() if self.sampled else self._by_rules()
+        point, limits, draws, parts, error = self._mixture(details) if self.sampled else self._by_rules()
         details |= {"within": parts.within, "between": parts.between, "linkage_share": parts.share}
         details["monte_carlo_error"] = error
+        if not limits[1] <= FURTHEST * self.observed[self.there].mean():
+            result = refused(first.method, model, "unbounded", assumption=first.assumption, details=details)
+            return self._wrap(result, notes, None, None)
         how = "draws of all partitions with equal weight" if self.sampled else "Rubin's rules over partitions"
         result = Result(
             first.method,
@@ -295,6 +302,22 @@ class _Pool:
             draws=draws,
         )
         return self._wrap(result, notes, parts, error)
+
+    def _declines(self, details: dict[str, float | int | str | None]) -> str | None:
+        """Give the reason for which nothing is pooled; resamples over all draws go into the details."""
+        asked = [_count(r.details, "resamples") if there else 0 for r, there in self._each()]
+        without = [_count(r.details, "resamples_without_estimate") if there else 0 for r, there in self._each()]
+        if any(asked):
+            details |= {"resamples": sum(asked), "resamples_without_estimate": sum(without)}
+        lost = np.where(self.there, np.array(without) / np.maximum(asked, 1), 1.0)
+        if (~self.there).mean() > _MOST_WITHOUT:
+            return "draws-without-estimate"
+        if lost.sum() > _MOST_WITHOUT * self.number + 1e-9:  # shares of whole numbers add up but for rounding
+            return "resamples-without-estimate"
+        return "draws-too-alike" if self.worth < _LEAST_WORTH else None
+
+    def _each(self) -> list[tuple[Result, bool]]:
+        return list(zip(self.results, self.there.tolist(), strict=True))
 
     def _wrap(self, result: Result, notes: tuple[str, ...], parts: Rubin | None, error: float | None) -> PooledResult:
         width = None if parts is None else (1 - float(np.sqrt(parts.within / parts.total)) if parts.total > 0 else 0.0)
@@ -322,8 +345,18 @@ class _Pool:
             notes.append(f"partition draws without an estimate: {sum(self.reasons.values())} of {self.number}")
         return tuple(notes)
 
-    def _mixture(self) -> tuple[float, Floats, Floats, Rubin, float]:
-        """Draws of all tables as one; the parts of their variance are of log N."""
+    def _spread(self) -> Floats:
+        """Move the draws of the tables apart for what they are worth, and give them."""
+        rows = spread(self.by_draw[self.there], self.observed[self.there], self.worth)
+        self.by_draw[self.there] = rows
+        return rows
+
+    def _mixture(self, details: dict[str, float | int | str | None]) -> tuple[float, Floats, Floats, Rubin, float]:
+        """Draws of all tables as one; the parts of their variance are of log N.
+
+        The details hold the quantiles of the draws as they came, which are linkage averaging with as many draws as
+        anyone could ask for.
+        """
         rows = self.by_draw[self.there]
         logs = np.log(rows)
         within = logs.var(axis=1, ddof=1) if self.size > 1 else np.zeros(len(rows))
@@ -331,6 +364,9 @@ class _Pool:
         parts = rubin(logs.mean(axis=1), within, effective=self.worth)
         noise = parts.within / self.size
         parts = _less(parts, noise, self.worth)
+        plain = np.quantile(rows, _LEVELS).tolist()
+        details |= dict(zip(("unspread_lower", "unspread_median", "unspread_upper"), plain, strict=True))
+        rows = self._spread()
         low, median, high = np.quantile(rows, _LEVELS)
         bootstrapped = any(r.ok and "acceleration" in r.details for r in self.results)
         point = float(self.points[self.there].mean()) if bootstrapped else float(median)
@@ -344,10 +380,16 @@ class _Pool:
         parts = rubin(scales[:, 0], scales[:, 1] ** 2, effective=self.worth)
         seen = float(np.mean([n for _, n in chosen]))
         levels = (np.arange(self.size * 4) + 0.5) / (self.size * 4)
-        draws = np.random.default_rng(0).permutation(seen + np.exp(parts.quantiles(levels)))
-        limits = seen + np.exp(parts.quantiles([_LEVELS[0], _LEVELS[2]]))
+        draws = np.random.default_rng(0).permutation(people(seen, parts.quantiles(levels)))
+        limits = people(seen, parts.quantiles([_LEVELS[0], _LEVELS[2]]))
+        self._spread()
         unseen = float(np.exp(parts.q))
         return seen + unseen, limits, draws, parts, unseen * float(np.sqrt(parts.between / self.worth))
+
+
+def _count(details: Mapping[str, object], name: str) -> int:
+    value = details.get(name)
+    return value if isinstance(value, int) else 0
 
 
 def _less(parts: Rubin, noise: float, worth: float) -> Rubin:

@@ -32,7 +32,7 @@ from linkage.research.estimate.table import HistoryTable
 __all__ = ["THRESHOLD", "Selection", "Stepwise", "select"]
 
 THRESHOLD = 0.02  # chosen by simulation in the paper
-_MOST_WITHOUT = 0.05
+_MOST_WITHOUT = 0.05  # of the resamples of a table
 _CHUNK = 2**20  # cells of all resamples that are fitted in one go: bounds memory
 
 Bools = npt.NDArray[np.bool_]
@@ -183,6 +183,9 @@ class Stepwise:
         Number of bootstrap tables; 0 for none (then there is no interval).
     seed
         Seed of the resampling. Without it the seed comes from the table, so that a table always gives one answer.
+    most_without
+        Share of resamples without an estimate above which there is no interval and no number. A pool over partition
+        draws (:mod:`linkage.research.estimate.pooled`) takes 1 here and judges the resamples of all draws together.
 
     Assumptions
     -----------
@@ -199,9 +202,12 @@ class Stepwise:
     referrals: tuple[tuple[str, str], ...] = ()
     resamples: int = 1000
     seed: int | None = None
+    most_without: float = _MOST_WITHOUT
 
     def fit(self, table: HistoryTable) -> Result:
         """Estimate from a table of at least two lists."""
+        if table.t < 2:
+            return refused("stepwise", "", "too-few-lists")
         if table.observed > MOST_PEOPLE:
             return refused("stepwise", "", "beyond-precision")
         forced = terms_from_names(self.referrals, table.lists)
@@ -229,7 +235,7 @@ class Stepwise:
             return Result("stepwise", model, fit.n_hat, None, None, "ok", "", assumption, details, terms)
         interval = self._interval(table, fit.n_hat, forced)
         details |= {"resamples": self.resamples, "resamples_without_estimate": interval.missing}
-        if interval.missing > _MOST_WITHOUT * self.resamples:
+        if interval.upper is None or interval.missing > self.most_without * self.resamples:
             reason = "resamples-without-estimate"
             return refused("stepwise", model, reason, assumption=assumption, details=details, terms=terms)
         details |= {"acceleration": interval.acceleration, "bias_correction": interval.bias_correction}

@@ -14,6 +14,7 @@ import pytest
 from linkage.errors import EstimateError
 from linkage.research.estimate import HistoryTable
 from linkage.research.estimate.chordal import chordal_graphs
+from linkage.research.estimate.families import families
 from linkage.research.estimate.graphs import DecomposableGraphs, posterior
 
 MANY_GRAPHS = ("UKdat_5", "UKdat_4", "NewOrl_5", "Kosovo", "Artificial_3", "Korea", "HIV", "lesbian", "MadiganYork3")
@@ -35,10 +36,11 @@ def plain_factors(edges: set[frozenset[int]], t: int) -> tuple[list[int], list[i
     return above, below
 
 
-def plain_graphs(t: int) -> list[tuple[list[int], list[int]]]:
+def plain_graphs(t: int, joined: tuple[tuple[int, int], ...] = ()) -> list[tuple[list[int], list[int]]]:
     every = [frozenset(pair) for pair in combinations(range(t), 2)]
     subsets = ({e for i, e in enumerate(every) if code >> i & 1} for code in range(2 ** len(every)))
-    return [found for edges in subsets if (found := plain_factors(edges, t)) is not None]
+    held = (edges for edges in subsets if {frozenset(pair) for pair in joined} <= edges)
+    return [found for edges in held if (found := plain_factors(edges, t)) is not None]
 
 
 def plain_margin(table: HistoryTable, lists: int, n0: int, delta: float) -> float:
@@ -52,19 +54,19 @@ def plain_margin(table: HistoryTable, lists: int, n0: int, delta: float) -> floa
     return value
 
 
-def plain_posterior(table: HistoryTable, delta: float, most: int) -> np.ndarray:
+def plain_posterior(
+    table: HistoryTable, delta: float, most: int, joined: tuple[tuple[int, int], ...] = ()
+) -> np.ndarray:
     """Posterior of n0 = 1, ..., most by the formula, graph by graph."""
+    graphs = plain_graphs(table.t, joined)
     logs = []
     for n0 in range(1, most + 1):
         total = table.observed + n0
         margins = {a: plain_margin(table, a, n0, delta) if a else 0.0 for a in range(2**table.t)}
         shared = lgamma(total + 1) - lgamma(n0 + 1) - log(total)
-        logs.append([shared + sum(margins[a] for a in up) - sum(margins[a] for a in down) for up, down in GRAPHS_3])
+        logs.append([shared + sum(margins[a] for a in up) - sum(margins[a] for a in down) for up, down in graphs])
     weights = np.exp(np.array(logs) - np.max(logs)).sum(axis=1)
     return np.asarray(weights / weights.sum())
-
-
-GRAPHS_3 = plain_graphs(3)
 
 
 @pytest.mark.parametrize(("t", "graphs"), [(1, 1), (2, 2), (3, 8), (4, 61), (5, 822), (6, 18154)])
@@ -87,6 +89,8 @@ def test_the_search_finds_the_graphs_that_elimination_finds(t: int) -> None:
 def test_more_than_six_vertices_are_not_enumerated() -> None:
     with pytest.raises(ValueError, match="six"):
         chordal_graphs(7)
+    with pytest.raises(ValueError, match="pairs"):
+        chordal_graphs(3, (0b111,))
 
 
 @pytest.mark.parametrize("t", [3, 4, 5])
@@ -112,6 +116,44 @@ def test_posterior_is_the_formula_term_by_term(delta: float) -> None:
     table = HistoryTable(("a", "b", "c"), np.array([5, 5, 54, 41, 6, 0, 12]))
     found = posterior(table, delta, grid=np.arange(1, 201))
     assert np.allclose(found.mass, plain_posterior(table, delta, 200), rtol=1e-9)
+
+
+@pytest.mark.parametrize("joined", [((1, 2),), ((0, 2), (1, 2))])
+def test_with_referrals_it_is_the_formula_over_the_graphs_that_join_them(joined: tuple[tuple[int, int], ...]) -> None:
+    table = HistoryTable(("a", "b", "c"), np.array([5, 5, 54, 41, 6, 0, 12]))
+    terms = tuple(1 << i | 1 << j for i, j in joined)
+    found = posterior(table, 0.125, grid=np.arange(1, 201), joined=terms)
+    assert np.allclose(found.mass, plain_posterior(table, 0.125, 200, joined), rtol=1e-9)
+    assert not np.allclose(found.mass, plain_posterior(table, 0.125, 200), rtol=0.01)
+
+
+@pytest.mark.parametrize("joined", [((0, 1),), ((0, 1), (2, 3)), ((0, 1), (1, 2), (2, 3), (0, 3))])
+def test_only_graphs_that_join_every_referral_take_part(joined: tuple[tuple[int, int], ...]) -> None:
+    graphs = chordal_graphs(4, tuple(1 << i | 1 << j for i, j in joined))
+    assert len(graphs.coefficients) == len(plain_graphs(4, joined)) < 61
+    for graph in range(len(graphs.coefficients)):
+        assert all(any(c >> i & c >> j & 1 for c in graphs.cliques(graph)) for i, j in joined)
+    assert graphs.cliques(graphs.complete) == (15,)
+
+
+def test_a_known_referral_is_in_every_graph_of_an_estimate(kosovo: HistoryTable) -> None:
+    pair = ("ABA", "HRW")  # joined in hardly any graph that counts, where it is not known
+    plain, known = DecomposableGraphs().fit(kosovo), DecomposableGraphs(referrals=(pair,)).fit(kosovo)
+    assert known.ok
+    assert known.details["graphs"] == len(plain_graphs(4, ((1, 3),)))
+    assert 0b1010 in known.terms and 0b1010 not in plain.terms
+    assert (known.n_hat, known.lower, known.upper) != (plain.n_hat, plain.lower, plain.upper)
+    family = families((pair,), 100, None)["decomposable-graphs"](kosovo)
+    assert family.to_dict() == known.to_dict()
+    with pytest.raises(EstimateError):
+        DecomposableGraphs(referrals=(("ABA", "nobody"),)).fit(kosovo)
+
+
+def test_referrals_that_leave_the_complete_graph_alone_are_refused() -> None:
+    table = HistoryTable(("a", "b", "c"), np.array([60, 50, 20, 40, 15, 12, 8]))
+    result = DecomposableGraphs(referrals=(("a", "b"), ("b", "c"), ("a", "c"))).fit(table)
+    assert result.status == "model-not-estimable" and result.n_hat is None
+    assert DecomposableGraphs(referrals=(("a", "b"), ("b", "c"))).fit(table).ok
 
 
 @pytest.mark.parametrize("name", MANY_GRAPHS)
