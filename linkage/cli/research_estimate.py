@@ -46,7 +46,8 @@ def estimate(
         A column that is a list; repeat for each, and name them all: other columns are strata. Without it every column
         of only 0 and 1 is a list.
     referral
-        Two lists that refer people to each other, as FIRST:SECOND; repeat for each. They are in every model.
+        Two lists that refer people to each other, as FIRST:SECOND; repeat for each. Every log-linear model and every
+        graph then lets the two depend on each other; Chao's bounds, Zelterman's estimate and latent classes cannot.
     resamples
         Bootstrap tables for the interval of the stepwise estimate.
     seed
@@ -115,6 +116,7 @@ def _show(console: Console, report: Report, *, title: str = "all together") -> N
         shown = result.ok and not refused
         numbers = (result.n_hat, result.lower, result.upper) if shown else (None, None, None)
         status = "withheld" if result.ok and refused else result.status
+        status = "in the range" if result.method in report.verdict.families else status
         table.add_row(result.method, escape(result.model), *map(_number, numbers), status)
     console.print(table)
     verdict = report.verdict
@@ -126,6 +128,7 @@ def _show(console: Console, report: Report, *, title: str = "all together") -> N
             f"estimated: {_number(verdict.low)} to {_number(verdict.high)} ({verdict.reason}: {verdict.words})",
             soft_wrap=True,
         )
+        console.print(f"the range is made of the intervals of: {', '.join(verdict.families)}", soft_wrap=True)
     for note in report.notes:
         console.print(f"note: {escape(note)}", soft_wrap=True)
 

@@ -46,7 +46,7 @@ _AVERAGED = f"Lists depend on each other in one of the ways that were averaged o
 _TWO = "Of the two lists, being on one makes a person no more and no less likely to be on the other, and {}."
 _FLOOR = (
     "This is a floor and no estimate: if lists act alike, there are at least about so many people. People who can be "
-    "on no list at all are not counted."
+    "on no list at all are not counted. It takes no notice of which lists are known to refer people to each other."
 )
 
 ASSUMPTIONS: Mapping[str, str] = MappingProxyType(
@@ -218,7 +218,7 @@ def diagnostics(
     table
         Any table; what cannot be estimated is named with its reason.
     referrals
-        Pairs of lists that refer people to each other, forced into the models of the default estimators.
+        Pairs of lists that refer people to each other, in all models of the default estimators.
     estimators
         The first gives the model of the curves. By default the stepwise selection without its bootstrap, which is
         too slow to repeat for every list and pair, and independence.

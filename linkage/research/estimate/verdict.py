@@ -3,7 +3,8 @@
 The range runs from the least lower to the greatest upper end of the intervals of all families of assumptions
 (:mod:`linkage.research.estimate.families`), since nothing in the data says which family is right; where partitions were
 drawn from the linkage's posterior, of their intervals over all draws. Where families differ very much, so is the range:
-it is no better than the families in it.
+it is no better than the families in it. A range without the averages over models would be of narrow families only,
+which miss the truth too often (:mod:`linkage.lab.coverage`): then there is none.
 """
 
 from __future__ import annotations
@@ -15,7 +16,16 @@ import polars as pl
 
 from linkage.errors import EstimateError
 from linkage.research.estimate.bounds import PairEstimate, pair_estimates
-from linkage.research.estimate.families import BESIDE, HEADLINE, NOT_OFFERED, SLOW, beside, families, over_partitions
+from linkage.research.estimate.families import (
+    AVERAGES,
+    BESIDE,
+    HEADLINE,
+    NOT_OFFERED,
+    SLOW,
+    beside,
+    families,
+    over_partitions,
+)
 from linkage.research.estimate.lattice import name_term, pairs
 from linkage.research.estimate.pooled import PooledResult
 from linkage.research.estimate.result import REASONS, Result, refused
@@ -26,6 +36,10 @@ __all__ = ["AGREE_WITHIN", "LEAST_LISTS", "LEAST_OVERLAP", "Report", "StratumRep
 LEAST_LISTS = 3
 LEAST_OVERLAP = 10
 AGREE_WITHIN = 1.5
+
+_TOO_MANY = (
+    "no average over models is offered for so many lists, and a range over the other families alone would be too narrow"
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +57,9 @@ class Verdict:
         The same in a sentence, and what can be done; ``remedy`` is empty for an estimate.
     low, high
         Ends of the range over the families' 95% intervals; ``None`` for a refusal.
+    families
+        Methods whose intervals make the range, in order; those that are not offered for so many lists are left out.
+        Empty for a refusal.
     """
 
     status: str
@@ -51,6 +68,7 @@ class Verdict:
     remedy: str
     low: float | None
     high: float | None
+    families: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """Give plain values for JSON."""
@@ -61,6 +79,7 @@ class Verdict:
             "remedy": self.remedy,
             "low": self.low,
             "high": self.high,
+            "families": list(self.families),
         }
 
 
@@ -91,7 +110,7 @@ class Report:
     verdict
         What may be said.
     referrals
-        Pairs that were forced into every model.
+        Pairs that are in every log-linear model and joined in every graph; Chao's bounds hold none.
     notes
         What the reader should know besides.
     strata
@@ -161,8 +180,12 @@ def _nested(table: HistoryTable, stepwise: Result) -> bool:
 def judge(table: HistoryTable, results: Sequence[Result]) -> Verdict:
     """Make the verdict from the families' results: the first that declines decides, else the range over all.
 
-    A family that is not offered for so many lists takes no part.
+    A family that is not offered for so many lists takes no part; where that is so of all the averages among them, what
+    is left is too narrow to be a range.
     """
+    averages = [result.status in NOT_OFFERED for result in results if result.method in AVERAGES]
+    if averages and all(averages):
+        return replace(_refusal("too-many-lists"), words=_TOO_MANY)
     results = [result for result in results if result.status not in NOT_OFFERED]
     for result in results:
         if not result.ok:
@@ -175,11 +198,12 @@ def judge(table: HistoryTable, results: Sequence[Result]) -> Verdict:
     if not points or len(lows) < len(results) or len(highs) < len(results):
         return _refusal("unbounded")
     low, high = max(min(lows), float(table.observed)), max(highs)
+    made_of = tuple(result.method for result in results)
     if max(points) > AGREE_WITHIN * min(points):
         words = "families of assumptions differ by more than 1.5 times: only the range may be quoted"
-        return Verdict("estimated", "families-differ", words, "", low, high)
+        return Verdict("estimated", "families-differ", words, "", low, high, made_of)
     words = "families of assumptions agree within 1.5 times; the range covers the intervals of all of them"
-    return Verdict("estimated", "families-agree", words, "", low, high)
+    return Verdict("estimated", "families-agree", words, "", low, high, made_of)
 
 
 def _drop_empty(table: HistoryTable) -> tuple[HistoryTable, list[str]]:
@@ -266,7 +290,8 @@ def estimate(
     lists
         Which columns of a frame are lists, where the default rule (all 0/1 columns) would be wrong.
     referrals
-        Pairs of lists that refer people to each other: their dependence is in every model.
+        Pairs of lists that refer people to each other: their dependence is in every log-linear model and every graph.
+        Chao's bounds, Zelterman's estimate and latent classes hold no pair of lists and take no notice of it.
     resamples, seed
         Of the bootstrap. Without a seed it follows from the table, so that the same table gives the same answer.
     slow

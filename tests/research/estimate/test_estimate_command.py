@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
 from linkage.cli.research import app
 from linkage.errors import EstimateError
+from linkage.research.estimate.families import HEADLINE
 
 
 def run(*arguments: object) -> None:
@@ -39,6 +42,44 @@ def test_table_for_people(histories, capsys):
     shown = capsys.readouterr().out
     assert "estimated: " in shown
     assert "stepwise" in shown
+
+
+def test_what_the_range_is_made_of_is_shown(histories, capsys):
+    run("estimate", histories, "--resamples", 100)
+    shown = capsys.readouterr().out
+    assert f"the range is made of the intervals of: {', '.join(HEADLINE)}" in shown
+    assert shown.count("in the range") == len(HEADLINE)
+    run("estimate", histories, "--resamples", 100, "--json")
+    assert json.loads(capsys.readouterr().out)["verdict"]["families"] == list(HEADLINE)
+
+
+def test_what_the_help_says_of_referrals_is_so(capsys):
+    run("estimate", "--help")
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "in every model" not in shown
+    assert "Every log-linear model and every graph" in shown and "Chao's bounds" in shown
+
+
+@pytest.mark.parametrize("extra", [(), ("--json",), ("--slow",)])
+def test_one_list_is_refused_with_its_reason(tmp_path, capsys, extra):
+    path = tmp_path / "one.csv"
+    path.write_text("A,year,count\n1,2013,100\n1,2014,30\n", encoding="utf-8")
+    run("estimate", path, "--list", "A", *extra)
+    shown = capsys.readouterr().out
+    assert shown.count("too-few-lists") >= 3  # of everybody and of each year
+    assert "report the deduplicated count alone" in shown
+
+
+def test_nothing_but_json_is_on_the_stdout_of_a_process(tmp_path):
+    """Linear programs are solved behind an empty overlap, and a solver that writes does so past ``sys.stdout``."""
+    path = tmp_path / "sparse.csv"
+    rows = ["1,0,0,0,40", "0,1,0,0,30", "0,0,1,0,25", "0,0,0,1,12", "1,1,0,0,8", "1,0,1,0,6", "0,1,1,0,5", "0,1,0,1,3"]
+    path.write_text("\n".join(["A,B,C,D,count", *rows]) + "\n", encoding="utf-8")
+    command = [sys.executable, "-m", "linkage", "research", "estimate", str(path), "--json", "--resamples", "100"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert found.stdout.startswith("{") and found.stdout.endswith("}\n")
+    assert json.loads(found.stdout)["observed"] == 129
+    assert found.stderr == "columns taken for lists: A, B, C, D\n"
 
 
 def test_refusal_shows_no_number_and_is_no_error(tmp_path, capsys):

@@ -164,6 +164,13 @@ def test_every_result_says_its_assumption_in_plain_words(uk):
         assert not any(term in lowered for term in ("log", "odds", "poisson", "parameter", "prior", "interaction"))
 
 
+def test_a_floor_says_that_it_holds_no_referral(uk):
+    for few_lists in (False, True):
+        assert "no notice of which lists are known to refer people" in assumption_text(
+            Chao(few_lists=few_lists).fit(uk)
+        )
+
+
 def test_a_refusal_says_why_before_what_it_would_assume():
     refusal = Independence().fit(HistoryTable(("A", "B", "C"), np.array([5, 5, 0, 5, 0, 0, 0])))
     text = assumption_text(refusal)

@@ -11,8 +11,8 @@ import pytest
 
 from linkage.errors import EstimateError
 from linkage.research import estimate
-from linkage.research.estimate import REASONS, HistoryTable, Result, Stepwise
-from linkage.research.estimate.families import BESIDE, HEADLINE
+from linkage.research.estimate import REASONS, HistoryTable, Report, Result, Stepwise, diagnostics
+from linkage.research.estimate.families import BESIDE, HEADLINE, beside, families, over_partitions
 from linkage.research.estimate.verdict import judge
 
 
@@ -58,6 +58,7 @@ def test_refusals(reason, case):
         "remedy": REASONS[reason][1],
         "low": None,
         "high": None,
+        "families": [],
     }
     assert [entry["method"] for entry in plain["estimates"]] == [*HEADLINE, *BESIDE]
     for entry in plain["estimates"]:
@@ -137,6 +138,64 @@ def test_judge_refuses_when_an_interval_is_missing(kosovo):
     assert judge(kosovo, [whole, Result("b", "m", 15.1, 11.0, 20.0)]).reason == "families-differ"
     low = judge(kosovo, [whole, Result("b", "m", 14.9, 11.0, 20.0)])
     assert (low.reason, low.low, low.high) == ("families-agree", 4400.0, 20.0)  # never below those who were seen
+
+
+def answers(**status: str) -> list[Result]:
+    """One result of each method that makes the range; some with a status other than ``ok``."""
+    said = {name.replace("_", "-"): reason for name, reason in status.items()}
+    whole = [Result(name, "m", 5000.0, 4500.0, 6000.0) for name in HEADLINE]
+    return [Result(r.method, "m", None, None, None, said[r.method]) if r.method in said else r for r in whole]
+
+
+def test_the_verdict_says_what_its_range_is_made_of(kosovo):
+    assert judge(kosovo, answers()).families == HEADLINE
+    without = judge(kosovo, answers(decomposable_graphs="too-many-lists"))
+    assert without.families == tuple(name for name in HEADLINE if name != "decomposable-graphs")
+    assert without.to_dict()["families"] == list(without.families)
+    one = judge(kosovo, answers(averaged_aic="too-many-lists"))
+    assert one.status == "estimated" and "averaged-aic" not in one.families
+    assert judge(kosovo, answers(stepwise="not-converged")).families == ()
+    assert list(estimate(kosovo, resamples=100).to_dict()["verdict"]["families"]) == list(HEADLINE)
+    over_draws = estimate(kosovo, resamples=100, draws=[kosovo] * 20).verdict
+    assert over_draws.families == HEADLINE
+
+
+def test_a_range_without_the_averages_would_be_too_narrow_and_is_refused(kosovo):
+    few = answers(averaged_bic="too-many-lists", averaged_aic="too-many-lists", decomposable_graphs="too-many-lists")
+    verdict = judge(kosovo, few)
+    assert (verdict.status, verdict.reason, verdict.low, verdict.high) == ("refused", "too-many-lists", None, None)
+    assert "too narrow" in verdict.words
+    assert "merge lists" in verdict.remedy and "diagnostics" in verdict.remedy
+    assert verdict.families == ()
+    # A study may look at some of the families by themselves.
+    narrow = [result for result in answers() if not result.method.startswith("averaged")]
+    assert judge(kosovo, narrow).status == "estimated"
+
+
+@pytest.mark.parametrize("case", [table("A", A=50), table("A"), table("AB", A=100, B=120, AB=40)])
+def test_one_list_or_two_are_a_refusal_on_every_road(case):
+    for report in (estimate(case, slow=True), estimate(case, draws=[case] * 20, effective=10.0)):
+        assert (report.verdict.status, report.verdict.reason) == ("refused", "too-few-lists")
+        assert report.verdict.remedy and report.pooled == ()
+    frame = pl.DataFrame({"A": [1, 1], "count": [40, 10], "year": ["2013", "2014"]})
+    report = estimate(frame, lists=["A"])
+    assert [s.report.verdict.reason for s in report.strata] == ["too-few-lists"] * 2
+    for name, fit in {**families((), 100, None), **beside((), slow=True)}.items():
+        result = fit(table("A", A=50))
+        assert not result.ok and result.status in REASONS, name
+    assert Stepwise().fit(table("A", A=50)).status == "too-few-lists"
+    assert over_partitions([case] * 3, (), 100, None)[0].result.method == "chao"
+    json.dumps(diagnostics(case).to_dict(withhold=True), allow_nan=False)
+
+
+def test_known_referrals_are_said_to_be_in_what_can_hold_them(kosovo):
+    report = estimate(kosovo, referrals=[("ABA", "HRW")], resamples=100)
+    held = {result.method: 0b1010 in result.terms for result in report.results}
+    assert held["independence"] and held["stepwise"] and held["decomposable-graphs"]
+    assert held["averaged-bic"] and held["averaged-aic"]
+    assert not held["chao"] and not held["chao-few-lists"]
+    for text in (Report.__doc__, estimate.__doc__, families.__doc__):
+        assert "every model" not in text and "Chao's bounds" in text
 
 
 @pytest.mark.parametrize("referrals", [[("EXH", "NOBODY")], [("EXH", "EXH")]])
