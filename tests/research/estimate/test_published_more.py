@@ -120,7 +120,7 @@ def test_the_figures_add_up_to_what_the_paper_says(name):
         ("deaths", (), 215, None, 87.1),
         ("deaths", (("WCC", "MOSH"),), 215, None, None),
         ("deaths-3", (), 209, None, 75.1),
-        # Printed as 221; the fit is 160 * 147 / 106 = 221.9 in closed form, and 220.9 where its profile likelihood is greatest.
+        # Printed as 221: the fit is 160 * 147 / 106 = 221.9 in closed form, its profile is greatest at 220.9.
         ("deaths-3", (("WCC", "MOSH"),), 222, None, 1.2),
         ("deaths-3", (("NTOF", "MOSH"), ("WCC", "MOSH")), 233, None, None),
         ("hiv", (("transfusion", "counselling"), ("counselling", "prison")), 17_149, None, None),
