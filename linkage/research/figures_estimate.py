@@ -12,6 +12,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,6 +24,8 @@ from linkage.research.estimate.lattice import Floats
 from linkage.research.estimate.omission import Variant
 from linkage.research.estimate.result import OK, REASONS, Result
 from linkage.research.figures import FILL, INK, PALE, WIDTH, Drawing, draw
+from linkage.research.figures_axes import EDGE, above, along, beside, clear, spread
+from linkage.research.figures_axes import number as _number
 from linkage.research.figures_overlap import Combination, overlaps, panels
 
 __all__ = [
@@ -39,7 +42,7 @@ __all__ = [
     "variations",
 ]
 
-_LOG_ABOVE = 20.0  # largest over smallest number from which an axis is logarithmic
+_LOW = 0.3  # share of an axis at its foot in which a label stands above its point
 _FEWEST_DRAWS, _MOST_DRAWS = 50, 5000
 _DASHES = (0, (4, 3))
 
@@ -138,34 +141,11 @@ def density_of(
     )
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}"
-
-
 def _ratio(value: float) -> str:
     inverse = 1 / value
     if value < 1 and abs(inverse - round(inverse)) < 1e-9:
         return f"1/{inverse:.0f}"
     return f"{value:.3g}"
-
-
-def _spread(axes: Axes, numbers: Sequence[float], *, vertical: bool = False) -> bool:
-    """Set the limits around the numbers, on a logarithmic axis where they differ much; say whether it is one."""
-    low, high = min(numbers, default=0.0), max(numbers, default=1.0)
-    logarithmic = low > 0 and high > _LOG_ABOVE * low
-    if logarithmic:
-        (axes.set_yscale if vertical else axes.set_xscale)("log")
-        margin = (high / low) ** 0.08
-        limits = low / margin, high * margin
-    else:
-        margin = 0.1 * (high - low) or 0.1 * max(abs(high), 1.0)
-        limits = low - margin, high + margin
-    (axes.set_ylim if vertical else axes.set_xlim)(*limits)
-    axis = axes.yaxis if vertical else axes.xaxis
-    # The marks carry their numbers: an axis with numbers of its own would say more than the text alternative.
-    axis.set_ticks([], minor=False)
-    axis.set_ticks([], minor=True)
-    return logarithmic
 
 
 def _names(axes: Axes, names: Sequence[str]) -> None:
@@ -195,25 +175,18 @@ def _paint_row(axes: Axes, at: int, row: Row) -> None:
     if row.point is None:
         where = axes.get_yaxis_transform()
         text = textwrap.fill(_label(row), 64)
-        axes.text(0.02, at, text, transform=where, va="center", style="italic", fontsize=9, bbox=_clear(), zorder=4)
+        axes.text(0.02, at, text, transform=where, va="center", style="italic", fontsize=9, bbox=clear(), zorder=4)
         return
     if row.lower is not None and row.upper is not None:
         axes.plot([row.lower, row.upper], [at, at], color=INK, lw=1.6, solid_capstyle="butt")
         axes.plot([row.lower, row.upper], [at, at], "|", color=INK, ms=9, mew=1.6)
     axes.plot([row.point], [at], "D", color=FILL, ms=7)
-    axes.annotate(
-        _label(row), (row.point, at), (0, 8), textcoords="offset points", ha="center", fontsize=9, bbox=_clear()
-    )
-
-
-def _clear() -> dict[str, object]:
-    return {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+    above(axes, row.point, at, _label(row), 8)
 
 
 def _mark(axes: Axes, value: float, label: str, rows: int) -> None:
     axes.axvline(value, color=INK, lw=1, ls=_DASHES, zorder=1)
-    text = f"{label}: {_number(value)}"
-    axes.annotate(text, (value, rows - 0.45), (4, 0), textcoords="offset points", va="center", bbox=_clear())
+    beside(axes, value, rows - 0.45, f"{label}: {_number(value)}")
 
 
 def _rows(
@@ -229,10 +202,11 @@ def _rows(
     _require_finite(numbers)
 
     def paint(axes: Axes) -> None:
-        logarithmic = _spread(axes, numbers)
+        logarithmic = spread(axes, numbers)
         if band:
             axes.axvspan(*band, facecolor=PALE, edgecolor=INK, lw=0.6, zorder=0)
-            axes.text(band[0], -0.8, f" range: {_number(band[0])} to {_number(band[1])}", va="center")
+            end = band[0] if along(axes, band[0]) <= 1 - 2 * EDGE else band[1]
+            beside(axes, end, -0.8, f"range: {_number(band[0])} to {_number(band[1])}")
         if mark:
             _mark(axes, mark[1], mark[0], len(rows))
         for at, row in enumerate(rows):
@@ -312,16 +286,23 @@ def _paint_curve(axes: Axes, curve: Curve, numbers: Sequence[float], base: float
     axes.set_xticks([], minor=True)
     if curve.ratios:
         axes.set_xlim(min(curve.ratios) / 1.5, max(curve.ratios) * 1.5)
-    _spread(axes, numbers, vertical=True)
+    spread(axes, numbers, vertical=True, room=0.2)
     if base is not None:
-        axes.axhline(base, color=INK, lw=0.8, ls=_DASHES)
+        axes.axhline(base, color=INK, lw=0.8, ls=_DASHES, zorder=1)
     values = [math.nan if number is None else number for number in curve.numbers]
-    axes.plot(curve.ratios, values, "-o", color=FILL, lw=1.6, ms=3)
+    axes.plot(curve.ratios, values, "-o", color=FILL, lw=1.6, ms=3, zorder=3)
     for at, (ratio, number) in enumerate(ends):
         side = "left" if at == 0 else "right" if at == len(ends) - 1 else "center"
-        lift = 5 if at != 1 or len(ends) < 3 else -11
-        where = {"left": -6, "center": 0, "right": 6}[side]
-        axes.annotate(_number(number), (ratio, number), (where, lift), textcoords="offset points", ha=side, fontsize=8)
+        below = side == "center" and along(axes, number, vertical=True) > _LOW
+        away = {"left": -6, "center": 0, "right": 6}[side], -12 if below else 5
+        where: dict[str, Any] = {
+            "textcoords": "offset points",
+            "ha": side,
+            "fontsize": 8,
+            "bbox": clear(),
+            "zorder": 2,
+        }
+        axes.annotate(_number(number), (ratio, number), away, **where)
     if not ends:
         axes.text(0.5, 0.5, "no estimate", transform=axes.transAxes, ha="center", style="italic", fontsize=9)
 
@@ -355,7 +336,8 @@ def curves(
             panel.remove()
         figure = grid[0].get_figure(root=True)
         if figure is not None:
-            figure.supxlabel("odds ratio of the two lists (1: no dependence); upwards: estimated persons", fontsize=9)
+            upwards = "estimated persons" + ("; logarithmic scale" if grid[0].get_yscale() == "log" else "")
+            figure.supxlabel(f"odds ratio of the two lists (1: no dependence); upwards: {upwards}", fontsize=9)
 
     parts = [] if base is None else [f"dashed, the estimate itself: {_number(base)}"]
     for line in lines:
@@ -367,8 +349,10 @@ def curves(
     return draw(name, title, words, (WIDTH, 0.3 + 1.65 * rows), paint)
 
 
-def _paint_density(axes: Axes, at: int, shape: Density) -> None:
+def _paint_density(axes: Axes, at: int, shape: Density, *, logarithmic: bool) -> None:
     x, y = np.array(shape.at), np.array(shape.heights)
+    # On a logarithmic axis the density of the logarithm: what is seen of an area is then its share of the draws.
+    y = y * x if logarithmic else y
     y = at + 0.4 - 0.72 * y / (y.max() or 1.0)
     inside = (x >= shape.lower) & (x <= shape.upper)
     axes.fill_between(x, y, at + 0.4, facecolor=PALE, edgecolor=INK, lw=0.8)
@@ -376,7 +360,7 @@ def _paint_density(axes: Axes, at: int, shape: Density) -> None:
     top = float(np.interp(shape.middle, x, y))
     axes.plot([shape.middle, shape.middle], [top, at + 0.4], color="white", lw=1.8)
     text = f"{_number(shape.middle)} ({_number(shape.lower)} to {_number(shape.upper)})"
-    axes.annotate(text, (shape.middle, at - 0.34), (0, 3), textcoords="offset points", ha="center", fontsize=9)
+    above(axes, shape.middle, at - 0.34, text, 3)
 
 
 def densities(
@@ -391,11 +375,11 @@ def densities(
     numbers += [] if counted is None else [float(counted)]
 
     def paint(axes: Axes) -> None:
-        logarithmic = _spread(axes, numbers)
+        logarithmic = spread(axes, numbers)
         if counted is not None:
             _mark(axes, float(counted), "counted", len(shapes))
         for at, shape in enumerate(shapes):
-            _paint_density(axes, at, shape)
+            _paint_density(axes, at, shape, logarithmic=logarithmic)
         _names(axes, [shape.name for shape in shapes])
         axes.set_xlabel("estimated persons, seen and unseen" + ("; logarithmic scale" if logarithmic else ""))
 

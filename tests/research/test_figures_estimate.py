@@ -182,6 +182,47 @@ def test_numbers_that_differ_much_get_a_logarithmic_axis_that_says_so():
     assert not any("logarithmic" in text for text in _texts(forest(ROWS)))
 
 
+def test_one_wide_interval_does_not_squeeze_the_others_into_a_point():
+    rows = (Row("a", 1000.0, 980.0, 1020.0), Row("b", 1010.0, 1000.0, 6000.0))
+    assert any("logarithmic" in text for text in _texts(forest(rows)))
+    steep = Curve("A and B", (0.25, 1.0, 4.0), (900.0, 2000.0, 6000.0))
+    assert any("upwards: estimated persons; logarithmic scale" in text for text in _texts(curves((steep,))))
+    assert not any("logarithmic" in text for text in _texts(curves(CURVES)))
+
+
+def _anchors(drawing: Drawing) -> dict[str, str]:
+    """Text -> where it is held: start, middle or end."""
+    found = {}
+    for text in ElementTree.fromstring(drawing.svg).iter("text"):
+        held = re.search(r"text-anchor:\s*(\w+)", text.get("style") or "")
+        found["".join(text.itertext())] = held[1] if held else "start"
+    return found
+
+
+def test_labels_near_an_end_of_the_axis_run_inwards():
+    rows = (Row("left", 100.0, 90.0, 110.0), Row("middle", 500.0, 480.0, 520.0), Row("right", 960.0, 900.0, 1000.0))
+    held = _anchors(forest(rows, counted=1000, band=(900.0, 1000.0)))
+    assert held["100 (90 to 110)"] == "start"
+    assert held["500 (480 to 520)"] == "middle"
+    assert held["960 (900 to 1,000)"] == "end"
+    assert held["counted: 1,000"] == held["range: 900 to 1,000"] == "end"
+    held = _anchors(forest(rows, counted=90, band=(90.0, 1000.0)))
+    assert held["counted: 90"] == held["range: 90 to 1,000"] == "start"
+
+
+def test_on_a_logarithmic_axis_a_density_is_that_of_the_logarithm():
+    """A lognormal is then a bell around its median; as a density of numbers its top lies far to the left."""
+    draws = np.exp(np.random.default_rng(1).normal(8.0, 1.0, 20_000))
+    shape = density_of("x", draws)
+    assert max(zip(shape.heights, shape.at, strict=True))[1] < 0.6 * shape.middle
+    svg = densities((shape,)).svg
+    outline = max(re.findall(r'd="(M [^"]+)"', svg), key=len)
+    points = np.array([pair.split() for pair in re.findall(r"[ML] (-?[\d.]+ -?[\d.]+)", outline)], dtype=float)
+    top, white = points[np.argmin(points[:, 1]), 0], re.search(r'd="M ([\d.]+) [^"]+"[^>]*stroke: #ffffff', svg)
+    assert white is not None
+    assert abs(top - float(white[1])) < 0.06 * np.ptp(points[:, 0])
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_number_that_is_not_finite_is_refused(value):
     for build in (
