@@ -38,12 +38,12 @@ from linkage.research.estimate.models import hierarchical_models
 NAMES = tuple("ABCDEFGHIJKL")
 BOUNDS = (Chao(), Chao(few_lists=True), Zelterman())
 ANY_LISTS = (*BOUNDS, Independence(), Stepwise(resamples=20))
-FEW_LISTS = (Averaged(), Averaged("aic"), DecomposableGraphs(), AllModels(resamples=20), AllModels("aic", resamples=0))
-EXACT = (*BOUNDS, Independence(), Averaged(), Averaged("aic"), DecomposableGraphs())
+FEW_LISTS = (Averaged("aic"), DecomposableGraphs(), AllModels(resamples=20))
+EXACT = (*BOUNDS, Independence(), Averaged(), DecomposableGraphs())
 CHOOSING = (Stepwise(resamples=0), AllModels(resamples=0), AllModels("aic", resamples=0))
 
 # The same examples every time: rare ties of rounding are looked for by hand, not in everybody's run.
-examples = {n: settings(max_examples=n, deadline=None, derandomize=True) for n in (8, 15, 25)}
+examples = {n: settings(max_examples=n, deadline=None, derandomize=True) for n in (6, 12, 20)}
 
 
 @st.composite
@@ -109,21 +109,21 @@ def assert_alike(one: Result, other: Result) -> None:
 
 
 @given(tables(most=4))
-@examples[25]
+@examples[20]
 def test_every_estimator_answers_or_declines(table):
     for estimator in (*ANY_LISTS, *FEW_LISTS):
         assert_sound(estimator.fit(table), table.observed)
 
 
 @given(tables(least=5, most=6))
-@examples[8]
+@examples[6]
 def test_every_estimator_answers_or_declines_on_five_or_six_lists(table):
     for estimator in ANY_LISTS:
         assert_sound(estimator.fit(table), table.observed)
 
 
 @given(tables())
-@examples[15]
+@examples[12]
 def test_the_verdict_is_a_range_above_the_observed_or_a_refusal(table):
     report = estimate(table, resamples=40)
     verdict = report.verdict
@@ -137,13 +137,13 @@ def test_the_verdict_is_a_range_above_the_observed_or_a_refusal(table):
 
 
 @given(tables())
-@examples[8]
+@examples[6]
 def test_what_stands_beside_the_verdict_can_be_written_for_any_table(table):
     json.dumps(diagnostics(table).to_dict(), allow_nan=False)
 
 
 @given(tables(most=6))
-@examples[25]
+@examples[20]
 def test_pairs_are_between_the_seen_and_infinity(table):
     for pair in pair_estimates(table):
         seen = sum(pair.sizes) - pair.both
@@ -162,7 +162,7 @@ def test_a_model_that_runs_out_of_numbers_is_refused_without_a_warning():
 
 
 @given(tables(largest=10**6), st.data())
-@examples[15]
+@examples[12]
 def test_the_order_of_lists_is_of_no_account(table, data):
     other = reordered(table, tuple(data.draw(st.permutations(range(table.t)))))
     for estimator in EXACT:
@@ -170,7 +170,7 @@ def test_the_order_of_lists_is_of_no_account(table, data):
 
 
 @given(tables(largest=10**4), st.data())
-@examples[15]
+@examples[12]
 def test_whatever_model_is_chosen_says_the_same_in_any_order_of_lists(table, data):
     order = tuple(data.draw(st.permutations(range(table.t))))
     other = reordered(table, order)
@@ -191,7 +191,7 @@ def test_published_tables_in_every_order_of_lists(fixture, request):
 
 
 @given(tables(), st.randoms(use_true_random=False), st.integers(1, 4))
-@examples[8]
+@examples[6]
 def test_the_order_and_the_splitting_of_rows_are_of_no_account(tmp_path_factory, table, random, parts):
     assume(table.totals.all())
     rows = [
@@ -206,7 +206,7 @@ def test_the_order_and_the_splitting_of_rows_are_of_no_account(tmp_path_factory,
 
 
 @given(tables(most=4), st.integers(0, 4))
-@examples[15]
+@examples[12]
 def test_a_list_that_nobody_is_on_changes_a_note_alone(table, place):
     assume(table.observed)
     wider = HistoryTable((*table.lists, "Z"), np.append(table.counts, np.zeros(2**table.t, dtype=np.int64)))
@@ -224,7 +224,7 @@ def test_a_list_that_nobody_is_on_changes_a_note_alone(table, place):
 
 
 @given(tables(most=5, largest=10**5), st.data(), st.sampled_from((2, 7, 1000)))
-@examples[25]
+@examples[20]
 def test_a_given_model_says_k_times_the_people_for_k_times_the_counts(table, data, k):
     assume(table.observed)
     models = hierarchical_models(table.t)
@@ -239,7 +239,7 @@ def test_a_given_model_says_k_times_the_people_for_k_times_the_counts(table, dat
 
 
 @given(tables(least=3, largest=3000))
-@examples[8]
+@examples[6]
 def test_counts_above_32_bits_give_an_answer_or_a_clear_refusal(table):
     assume(table.observed)
     large = HistoryTable(table.lists, table.counts * 2**31)
@@ -254,7 +254,7 @@ def test_counts_above_32_bits_give_an_answer_or_a_clear_refusal(table):
 
 
 @given(tables(most=4, largest=10**6), st.data())
-@examples[15]
+@examples[12]
 def test_two_identical_lists_are_never_estimated_from(table, data):
     first, second = data.draw(st.permutations(range(table.t)))[:2]
     cells = np.arange(1, table.counts.size + 1)
