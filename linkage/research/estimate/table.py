@@ -145,6 +145,8 @@ class Histories:
 
 def _whole_numbers(values: npt.NDArray[np.generic]) -> Counts:
     """Copy counts as int64; nothing is rounded, cut off or turned over on the way."""
+    if np.ma.is_masked(values):
+        raise _fault("a count is missing", "bad-count", "leave out histories that nobody has, or write 0")
     given = np.asarray(values)
     if given.dtype.kind not in "iuf":
         raise _fault("counts are not numbers", "bad-count")
@@ -165,7 +167,7 @@ def _is_list(column: pl.Series) -> bool:
     """Say whether a column is a list by the default rule: boolean, or numbers that are 0 or 1 throughout."""
     if column.dtype == pl.Boolean:
         return True
-    if not (column.dtype.is_integer() or column.dtype.is_float()):  # a missing value elsewhere makes floats of bits
+    if not column.dtype.is_numeric():  # a missing value elsewhere makes floats of bits
         return False
     present = column.drop_nulls()
     return bool(len(present) and ((present == 0) | (present == 1)).all())
@@ -251,7 +253,7 @@ def _counts(frame: pl.DataFrame) -> list[int]:
     if COUNT not in frame.columns:
         raise _fault("the table has no count column", "no-count", "name the column of counts `count`")
     column = frame[COUNT]
-    if not column.dtype.is_numeric():
+    if not column.dtype.is_numeric() and column.dtype != pl.Null:
         raise _fault("the count column is not numeric", "bad-count", "write counts of people, in digits")
     values = column.to_list()
     whole = "estimates need counts of people, not weights"

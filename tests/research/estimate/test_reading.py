@@ -6,11 +6,12 @@ import gzip
 import io
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 from linkage.errors import EstimateError
-from linkage.research.estimate import Histories, parse_histories, read_histories
+from linkage.research.estimate import Histories, HistoryTable, parse_histories, read_histories
 
 NAMES = ("EXH", "ABA", "OSCE", "count")
 ROWS = ((1, 0, 0, 1131), (0, 1, 0, 845), (0, 0, 1, 936), (1, 1, 0, 177), (1, 0, 1, 228), (0, 1, 1, 217), (1, 1, 1, 181))
@@ -158,3 +159,17 @@ def test_zeros_and_ones_as_text_in_a_frame_are_not_taken_for_a_stratum():
     with pytest.raises(EstimateError) as caught:
         parse_histories(frame)
     assert caught.value.reason == "bad-list" and "column C: text and not numbers" in str(caught.value)
+
+
+def test_missing_counts_of_arrays_and_frames_are_named():
+    with pytest.raises(EstimateError, match="missing"):
+        HistoryTable(("A", "B"), np.ma.array([1, 2, 3], mask=[0, 1, 0]))
+    frame = pl.DataFrame({"A": [1, 0, 1], "B": [0, 1, 1], "count": [4, None, 6]})
+    for wrong, where in ((frame, "row 3"), (frame.with_columns(count=None), "rows 2, 3, 4")):
+        with pytest.raises(EstimateError, match=rf"a count is missing: {where}, column count"):
+            parse_histories(wrong)
+
+
+def test_decimals_count_and_mark_as_other_numbers_do():
+    frame = pl.DataFrame({"A": [1, 0, 1], "B": [0, 1, 1], "count": [4, 5, 6]})
+    assert parse_histories(frame.cast(pl.Decimal(10, 2))).pooled.counts.tolist() == [4, 5, 6]
