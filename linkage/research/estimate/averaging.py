@@ -1,4 +1,7 @@
-"""Averaging over all hierarchical log-linear models with weights exp(-BIC/2) (Raftery 1995; Hook & Regal 1997).
+"""Averaging over hierarchical log-linear models with weights exp(-BIC/2) (Raftery 1995; Hook & Regal 1997).
+
+Over two to five lists all of them; over six to twelve those that a search finds
+(:mod:`linkage.research.estimate.search`; Madigan & York 1995).
 
 The estimate is the weighted mean of the models' estimates. Each model says n + exp(b_0) with b_0 normal around its
 estimate by the Fisher information; the interval is that of the mixture of these distributions, so it covers what the
@@ -18,7 +21,12 @@ from linkage.errors import EstimateError
 from linkage.research.estimate.chains import table_seed
 from linkage.research.estimate.lattice import Floats, terms_from_names
 from linkage.research.estimate.models import (
+    MOST_LISTS,
     Criterion,
+    Details,
+    Ints,
+    ModelFits,
+    Models,
     check_lists,
     describe,
     fit_models,
@@ -27,10 +35,12 @@ from linkage.research.estimate.models import (
     rank,
 )
 from linkage.research.estimate.result import Result, refused
-from linkage.research.estimate.table import HistoryTable
+from linkage.research.estimate.search import EFFECTIVE, Search, search_models
+from linkage.research.estimate.table import MAX_LISTS, HistoryTable
 
 __all__ = ["Averaged", "Mixture"]
 
+_PAIRWISE = 5  # from so many lists on, models are over pairs only
 _NOTED = 1e-3
 _FURTHEST = 1e6  # an upper end beyond this many times the observed number is none, as in the profile interval
 _DRAWS = 4000
@@ -69,9 +79,52 @@ class Mixture:
         return np.asarray(rng.permutation(values))
 
 
+@dataclass(frozen=True, eq=False)
+class _Weighed:
+    """Models with their fits; positions of those with weight, best first, and their weights."""
+
+    models: Models
+    fits: ModelFits
+    order: Ints
+    weights: Floats
+    details: Details
+
+    @property
+    def best(self) -> tuple[int, ...]:
+        """The best model by the criterion."""
+        return self.models[self.order[0]]
+
+
+def _weigh_all(table: HistoryTable, criterion: Criterion, forced: tuple[int, ...]) -> _Weighed:
+    models = hierarchical_models(table.t, forced)
+    fits = fit_models(table.counts, table.t, models, errors=True)
+    order, weights = rank(fits, criterion)
+    return _Weighed(models, fits, order, weights, describe(models, table.t, criterion, order, weights))
+
+
+def _weigh_found(table: HistoryTable, criterion: Criterion, found: Search) -> _Weighed:
+    order, _ = rank(found.fits, criterion)
+    order = order[found.weights[order] > 0]
+    weights = found.weights[order]
+    rhat, size = found.agreement
+    details = describe(found.models, table.t, criterion, order, weights)
+    details |= {
+        "models": len(found.models),
+        "models_with_estimate": int(found.fits.passed.sum()),
+        "models_with_weight": len(order),
+        "weight_by_visits": found.unknown,
+        "acceptance": found.acceptance,
+        "rhat": rhat,
+        "effective_draws": size,
+        "chains": found.trace.shape[1],
+        "steps": found.steps,
+    }
+    return _Weighed(found.models, found.fits, order, weights, details)
+
+
 @dataclass(frozen=True)
 class Averaged:
-    """Average of all hierarchical log-linear models, weighted by exp(-BIC/2) or exp(-AIC/2).
+    """Average of hierarchical log-linear models, weighted by exp(-BIC/2) or exp(-AIC/2).
 
     Parameters
     ----------
@@ -80,52 +133,76 @@ class Averaged:
     referrals
         Pairs of list names that are in every model.
     seed
-        Seed of the draws. Without it the seed comes from the table.
+        Seed of the draws and, over more than five lists, of the search. Without it the seed comes from the table.
+    effective
+        Effective number of draws at which a search over more than five lists may end; chains must agree besides. Fewer
+        take less time: where many tables are pooled, such as partition draws, each needs little of its own.
 
     Assumptions
     -----------
     One of the models is right: lists depend on each other only through interactions of fewer lists than all (five
-    lists: of pairs), and before the data none of them is more likely than another.
+    lists and more: of pairs), and before the data none of them is more likely than another.
 
     Attributes
     ----------
     The interval is the equal-tailed one of the mixture of the models' Wald distributions of the log of the unseen
     number, by summation and not by sampling; ``draws`` are draws from the mixture. ``terms`` are those of the best
     model; ``details`` hold the weights of the best models and the least and greatest estimate among models that have
-    at least a thousandth of the weight.
+    at least a thousandth of the weight (none has where very many models are alike). Over more than five lists they
+    also say how many models were fitted (``models``), how the search went, and whether its chains agree.
     """
 
     criterion: Criterion = "bic"
     referrals: tuple[tuple[str, str], ...] = ()
     seed: int | None = None
+    effective: int = EFFECTIVE
 
     def fit(self, table: HistoryTable) -> Result:
-        """Estimate from a table of two to five lists."""
+        """Estimate from a table of two to twelve lists.
+
+        Raises
+        ------
+        EstimateError
+            Another criterion, an effective number below 1, or a referral that no model holds.
+        """
         method = f"averaged-{self.criterion}"
-        if self.criterion not in ("bic", "aic"):
-            raise EstimateError("models are weighted by bic or aic", reason="bad-parameter")
-        reason = check_lists(table)
+        if self.criterion not in ("bic", "aic") or self.effective < 1:
+            raise EstimateError("models are weighted by bic or aic, and a search needs draws", reason="bad-parameter")
+        reason = check_lists(table, MAX_LISTS)
         if reason:
             return refused(method, "", reason)
-        models = hierarchical_models(table.t, terms_from_names(self.referrals, table.lists))
-        fits = fit_models(table.counts, table.t, models, errors=True)
-        order, weights = rank(fits, self.criterion)
-        details = describe(fits, models, table, self.criterion)
+        forced = terms_from_names(self.referrals, table.lists)
+        if table.t <= MOST_LISTS:
+            return self._result(method, table, _weigh_all(table, self.criterion, forced))
+        seed = table_seed(table, self.seed)
+        found = search_models(table.counts, table.t, self.criterion, forced=forced, effective=self.effective, seed=seed)
+        if found is None:
+            return refused(method, "", "model-not-estimable", details={"models_with_estimate": 0})
+        weighed = _weigh_found(table, self.criterion, found)
+        if not found.converged:
+            model = name_generators(weighed.best, table.lists)
+            return refused(method, model, "chains-not-agreed", details=weighed.details, terms=weighed.best)
+        return self._result(method, table, weighed)
+
+    def _result(self, method: str, table: HistoryTable, weighed: _Weighed) -> Result:
+        fits, order, weights, details = weighed.fits, weighed.order, weighed.weights, weighed.details
         if not order.size:
             return refused(method, "", "model-not-estimable", details=details)
         if not np.isfinite(fits.se_intercept[0, order]).all():
             return refused(method, "", "beyond-precision", details=details)
         n_hats = fits.n_hat[0, order]
         noted = n_hats[weights >= _NOTED]
-        details |= {"least_noted": float(noted.min()), "greatest_noted": float(noted.max())}
+        if noted.size:
+            details |= {"least_noted": float(noted.min()), "greatest_noted": float(noted.max())}
         mixture = Mixture(weights, fits.intercept[0, order], fits.se_intercept[0, order])
         low, high = (mixture.quantile(level) for level in (0.025, 0.975))
-        best, furthest = models[order[0]], float(np.log(_FURTHEST * table.observed))
+        best, furthest = weighed.best, float(np.log(_FURTHEST * table.observed))
         n_hat = float((weights * n_hats).sum())
         # A model of hardly any weight can still carry the mean away from where nearly all of the weight is.
         if high > furthest or not np.exp(low) <= n_hat - table.observed <= np.exp(high):
             return refused(method, name_generators(best, table.lists), "unbounded", details=details, terms=best)
         drawn = np.minimum(mixture.draws(_DRAWS, table_seed(table, self.seed)), furthest)
+        kind = "pairwise" if table.t >= _PAIRWISE else "hierarchical"
         return Result(
             method,
             f"average over {int(order.size)} models, the best: {name_generators(best, table.lists)}",
@@ -133,7 +210,7 @@ class Averaged:
             table.observed + float(np.exp(low)),
             table.observed + float(np.exp(high)),
             interval="mixture of the models' Wald distributions of the log of the unseen number",
-            assumption="lists depend on each other as in one of the hierarchical log-linear models that are averaged",
+            assumption=f"lists depend on each other as in one of the {kind} log-linear models that are averaged",
             details=details,
             terms=best,
             draws=table.observed + np.exp(drawn),

@@ -2,8 +2,8 @@
 
 A hierarchical model holds with an interaction all parts of it. Over t lists interactions go up to t - 1 lists for t <=
 4 (1, 1, 8 and 113 models for 1 to 4 lists) and join pairs only for t = 5 (1,024 models); beyond that there are too many
-to rank them with any meaning. Only models that pass the gate take part: ordinary software ranks models that have no
-estimate, and its best one can say 10^13.
+to fit them all, and a search takes what matters for an average (:mod:`linkage.research.estimate.search`). Only models
+that pass the gate take part: ordinary software ranks models that have no estimate, and its best one can say 10^13.
 
 The interval repeats the whole selection in every resample (Silverman, Chan & Vincent 2024): one that takes the chosen
 model as given is far too short.
@@ -107,9 +107,9 @@ def _generators(t: int, interactions: tuple[int, ...]) -> list[tuple[int, ...]]:
 
 
 def notation(t: int, interactions: tuple[int, ...]) -> str:
-    """Write a model by its generators as the literature does: ``[123,14,5]``, lists numbered from 1."""
+    """Write a model by its generators as the literature does: ``[123,14,5]``, and of ten lists ``[1:2:3,1:10]``."""
     groups = _generators(t, interactions)
-    return "[" + ",".join("".join(str(j + 1) for j in group) for group in groups) + "]"
+    return "[" + ",".join((":" if t > 9 else "").join(str(j + 1) for j in group) for group in groups) + "]"
 
 
 def name_generators(interactions: tuple[int, ...], lists: tuple[str, ...]) -> str:
@@ -176,9 +176,17 @@ class _Stack:
         return np.asarray(gammaln(self.tables + 1).sum(axis=1))
 
     def identified(self) -> tuple[Ints, Ints]:
-        """Pairs of table and model that are identified; the rank depends on which overlaps are empty and no more."""
+        """Pairs of table and model that are identified; the rank depends on which overlaps are empty and no more.
+
+        A finite interaction has its own cell, which no empty overlap takes away, so the intercept alone is in question.
+        Where the model lacks the pair of A and B, those on A alone, on B alone and on these two give it. The gate takes
+        longer than a fit and is asked for models with all pairs only.
+        """
         patterns, which = np.unique(self.empty, axis=0, return_inverse=True)
-        sound = np.array([[self._identifiable(m, empty) for m in range(len(self.models))] for empty in patterns])
+        held = self.member[:, np.bitwise_count(self.masks) == 2].sum(axis=1)
+        sound = np.tile(held < self.t * (self.t - 1) // 2, (len(patterns), 1))
+        for pattern, m in zip(*np.nonzero(~sound), strict=True):
+            sound[pattern, m] = self._identifiable(m, patterns[pattern])
         rows, columns = np.nonzero(sound[which.ravel()])
         return rows, columns
 
@@ -253,23 +261,22 @@ def rank(fits: ModelFits, criterion: Criterion) -> tuple[Ints, Floats]:
     return np.asarray(order), np.asarray(weights / weights.sum() if weights.size else weights)
 
 
-def check_lists(table: HistoryTable) -> str | None:
-    """Say why all models cannot be ranked on a table, as a reason's code."""
-    if table.t > MOST_LISTS:
+def check_lists(table: HistoryTable, most: int = MOST_LISTS) -> str | None:
+    """Say why models cannot be ranked on a table, as a reason's code."""
+    if table.t > most:
         return "too-many-lists"
     if table.observed > MOST_PEOPLE:
         return "beyond-precision"
     return "too-few-lists" if table.t < 2 else None
 
 
-def describe(fits: ModelFits, models: Models, table: HistoryTable, criterion: Criterion) -> Details:
-    """Figures over all models: how many there are and pass, and the weights of the best."""
-    order, weights = rank(fits, criterion)
-    shown = [f"{notation(table.t, models[m])} {w:.3f}" for m, w in zip(order[:_SHOWN], weights, strict=False)]
+def describe(models: Models, t: int, criterion: Criterion, order: Ints, weights: Floats) -> Details:
+    """Figures over all models, given those with an estimate, best first, and their weights."""
+    shown = [f"{notation(t, models[m])} {w:.3f}" for m, w in zip(order[:_SHOWN], weights, strict=False)]
     return {
         "criterion": criterion,
         "models": len(models),
-        "models_with_estimate": int(fits.passed.sum()),
+        "models_with_estimate": len(order),
         "weight_of_best": float(weights[0]) if weights.size else None,
         "top_models": "; ".join(shown),
     }
@@ -320,8 +327,8 @@ class AllModels:
             return refused(method, "", reason)
         models = hierarchical_models(table.t, terms_from_names(self.referrals, table.lists))
         fits = fit_models(table.counts, table.t, models)
-        order, _ = rank(fits, self.criterion)
-        details = describe(fits, models, table, self.criterion)
+        order, weights = rank(fits, self.criterion)
+        details = describe(models, table.t, self.criterion, order, weights)
         found = fit_model(table, models[order[0]]) if order.size else 1
         if isinstance(found, int):
             return refused(method, "", "model-not-estimable", details=details)
