@@ -128,7 +128,11 @@ class MethodEntry(_Strict):
 
 
 class EstimateEntry(_Strict):
-    """The verdict and the methods behind it."""
+    """The verdict and the methods behind it.
+
+    ``families`` are the methods whose intervals make the range. Which these are hangs on the number of lists alone;
+    where there is no range there are none.
+    """
 
     status: Literal["estimated", "refused"]
     reason: str
@@ -138,6 +142,7 @@ class EstimateEntry(_Strict):
     high: _Count | None
     rounded_to: int
     range_rounded_to: int
+    families: tuple[str, ...]
     referrals: tuple[tuple[str, str], ...]
     methods: tuple[MethodEntry, ...]
 

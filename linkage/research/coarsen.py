@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -40,6 +40,7 @@ from linkage.research.tables import Table
 __all__ = ["Printed", "outwards", "printed_range"]
 
 _STEPS = (10, 12, 14, 15, 16, 18, 20, 25, 30, 35, 40, 45, 50, 60, 70, 80, 90)  # tenths of the base, and on by tens
+_FEW_LISTS = 4  # up to it the range of a table takes a tenth of a second, and every way to a goal is held against it
 _CLIMB = 80  # histories looked at on the way to a range like the true one, at most
 _NEAR = 0.02  # by as much the ends, together, may differ in their logarithms to be near enough
 _BETTER = 0.99
@@ -102,18 +103,29 @@ def printed_range(
     search = _Search(like or headline, histories, tables, protected, floor)
     if not search.start():
         return None
+    left = _ranges(histories.t)
     for options in search.goals():
         best: tuple[_Rounding, list[Vector]] | None = None
-        for option in options:
+        for option in options if histories.t <= _FEW_LISTS else search.likely_first(options):
+            left -= len(option)
+            if left < 0:
+                return None
             ends = [headline(search.histories(witness)) for witness in option]
             wider = rounding.with_also([end for end in ends if end is not None])
             if None not in ends and (best is None or wider.width < best[0].width):
                 best = wider, option
+            if best is not None and histories.t > _FEW_LISTS:
+                break
         if best is None or best[0].printed is None:
             return None
         rounding = best[0]
         search.accept(best[1])
     return rounding.printed
+
+
+def _ranges(lists: int) -> int:
+    """Return how many ranges are computed at most: what a release waits for hangs on the number of lists alone."""
+    return 1000 if lists <= _FEW_LISTS else 200 if lists == _FEW_LISTS + 1 else 40
 
 
 @dataclass(frozen=True)
@@ -352,6 +364,14 @@ class _Search:
                 moves.rotate(-1)
                 untried -= 1
         return histories
+
+    def likely_first(self, options: Iterable[list[Vector]]) -> list[list[Vector]]:
+        """Sort ways to a goal by how far the range is from the true one, as far as the quick families tell."""
+
+        def away(option: list[Vector]) -> float:
+            return max(self._away(self.histories(witness).counts.astype(np.float64)) for witness in option)
+
+        return sorted(options, key=away)
 
     def _widths(self, i: int) -> Iterator[list[Vector]]:
         """Give tables that make a cell wide: down to nothing, or apart by the floor, down or up or half each."""

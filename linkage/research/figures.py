@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
-import matplotlib.colors
 import matplotlib.patches
 import matplotlib.ticker
 from matplotlib.axes import Axes
@@ -41,13 +40,16 @@ _STYLE: dict[Any, Any] = {
     "hatch.linewidth": 0.6,
     "text.parse_math": False,  # a dollar sign in the name of a list is a dollar sign
 }
-WIDTH, _HALF = 7.2, 3.9  # inches: the column of the report, and half of it
+WIDTH = 7.2  # inches: the column of the report
 
 METHODS = {
     "chao": "Chao's lower bound",
     "chao-few-lists": "Chao's lower bound, form for few lists",
     "independence": "Independent lists",
     "stepwise": "Dependence chosen by the data",
+    "averaged-bic": "Average of all hierarchical log-linear models, weighted by BIC",
+    "averaged-aic": "The same average, weighted by AIC",
+    "decomposable-graphs": "Decomposable graphs",
     "zelterman": "Zelterman",
 }
 """Name of each method for a reader."""
@@ -167,45 +169,45 @@ def _lists(document: Document) -> Drawing:
 
 
 def _overlaps(document: Document) -> Drawing:
-    """Draw the triangle of pairs as numbers on shade; the diagonal is the list itself."""
+    """Draw who is on two lists as lines of dots and bars, in the manner of an UpSet figure (Lex et al. 2014).
+
+    A release tells how many are on both of two lists, whatever others they are on, and not who is on exactly which. The
+    frequent pairs come first; withheld ones follow in the order of the lists, so that their place says nothing.
+    """
     cells = {cell.values: cell.count for cell in table_of(document, "overlaps").cells}
     lists = document.lists
-    shown = [count for count in (cells[a, b] for a in lists for b in lists if a != b) if count]
-    most = max(shown, default=1)
+    every = [(cells[a, b], at, i) for at, a in enumerate(lists) for i, b in enumerate(lists) if at < i]
+    pairs = sorted(every, key=lambda row: (row[0] is None, -(row[0] or 0), row[1:]))
 
     def paint(axes: Axes) -> None:
-        for row, one in enumerate(lists):
-            for column, other in enumerate(lists[: row + 1]):
-                same = row == column
-                count = cells[one, TOTAL if same else other]
-                strength = 0.0 if same or not count else 0.15 + 0.85 * count / most
-                _square(axes, column, row, count, strength, same=same)
-        axes.set_xlim(-0.5, len(lists) - 0.5)
-        axes.set_ylim(len(lists) - 0.5, -0.5)
-        axes.set_xticks(range(len(lists)), lists)
-        axes.set_yticks(range(len(lists)), lists)
-        axes.tick_params(length=0)
-        for side in ("left", "bottom"):
-            axes.spines[side].set_visible(False)
+        if not pairs:
+            axes.set_axis_off()
+            return
+        matrix, right = _side_by_side(axes, max(1.0, 0.5 * len(lists)), 4)
+        for at, (_, *both) in enumerate(pairs):
+            matrix.plot(range(len(lists)), [at] * len(lists), "o", mfc="white", mec=GRID, ms=7, zorder=2)
+            matrix.plot(both, [at, at], "-o", color=INK, lw=1.4, ms=7, zorder=3)
+        matrix.set_xticks(range(len(lists)), lists, rotation=60, ha="left", rotation_mode="anchor")
+        matrix.xaxis.tick_top()
+        matrix.set_xlim(-0.6, len(lists) - 0.4)
+        matrix.set_ylim(len(pairs) - 0.5, -0.5)
+        matrix.set_yticks([])
+        matrix.tick_params(length=0)
+        for side in matrix.spines.values():
+            side.set_visible(False)
+        bars(right, [""] * len(pairs), [count for count, *_ in pairs], across=True)
 
-    pairs = [(a, b) for i, a in enumerate(lists) for b in lists[i + 1 :]]
-    words = "; ".join(f"on both {a} and {b}: {_said(cells[a, b])}" for a, b in pairs) + "."
-    return draw(
-        "overlaps", "Persons on both of two lists", words or "One list.", (_HALF, 0.5 + 0.44 * len(lists)), paint
-    )
+    words = "; ".join(f"on both {lists[a]} and {lists[b]}: {_said(count)}" for count, a, b in pairs)
+    title = "Persons on both of two lists, whatever other lists they are on"
+    height = 0.5 + 0.07 * max(len(name) for name in lists) + 0.27 * max(len(pairs), 1)
+    return draw("overlaps", title, f"{words}." if words else "One list.", (WIDTH, height), paint)
 
 
-def _square(axes: Axes, x: int, y: int, count: int | None, strength: float, *, same: bool) -> None:
-    ground = tuple(1 - strength * (1 - part) for part in matplotlib.colors.to_rgb(FILL))
-    hatch = "////" if count is None else None
-    face = "white" if same or count is None else ground
-    axes.add_patch(
-        matplotlib.patches.Rectangle((x - 0.47, y - 0.45), 0.94, 0.9, facecolor=face, edgecolor=GRID, hatch=hatch)
-    )
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5} if count is None else None
-    text = "[c]" if count is None else f"{count:,}"
-    ink = "white" if strength > 0.72 else INK
-    axes.text(x, y, text, ha="center", va="center", color=ink, bbox=box, style="italic" if same else "normal")
+def _side_by_side(axes: Axes, *widths: float) -> list[Axes]:
+    """Put axes of some relative widths, side by side, in place of one."""
+    figure = axes.get_figure(root=True)
+    axes.remove()
+    return [*figure.subplots(1, len(widths), width_ratios=widths)] if isinstance(figure, Figure) else []
 
 
 def _systems(document: Document) -> Drawing:
@@ -213,7 +215,7 @@ def _systems(document: Document) -> Drawing:
     labels = [f"{size} system" + ("s" if size != "1" else "") for size in counts]
     words = "; ".join(f"known to {label}: {_said(count)}" for label, count in zip(labels, counts.values(), strict=True))
     numbers = list(counts.values())
-    size = (_HALF, 0.5 + 0.44 * len(labels))
+    size = (WIDTH, 0.3 + 0.36 * len(labels))
     title = "Persons by the number of systems that know them"
     return draw("systems", title, f"{words}.", size, lambda a: bars(a, labels, numbers, across=True))
 

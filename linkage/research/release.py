@@ -23,8 +23,16 @@ from linkage.exchange import BatchManifest, Party
 from linkage.research import bundle, histories, linkage_quality, statement
 from linkage.research.bundle import Document, EstimateEntry, GroupEntry, LinkageEntry
 from linkage.research.disclosure import ProtectedTable, protect
-from linkage.research.draws import by_record, converged, draw_histories, effective_draws, number_of_draws
-from linkage.research.estimate import HistoryTable, Report, draw_tables, estimate
+from linkage.research.draws import (
+    by_record,
+    converged,
+    draw_histories,
+    effective_draws,
+    number_of_draws,
+    spread,
+    take,
+)
+from linkage.research.estimate import HistoryTable, draw_tables, estimate
 from linkage.research.report import render_report
 from linkage.research.tables import TOTAL, Table, build_tables
 from linkage.research.verify import read_release, verify_release
@@ -154,10 +162,10 @@ def release(
             lists=list(policy.lists),
             referrals=referrals(agreed),
             draws=drawn,
-            effective=effective_draws(quality, len(drawn)) if drawn else None,
+            effective=effective_draws(quality, number_of_draws(draws)) if draws is not None else None,
         )
         floor = policy.effective_floor(list(agreements))
-        protected = _protect(tables, estimated, floor, earlier)
+        protected = _protect(tables, policy.lists, referrals(agreed), floor, earlier)
         base = policy.round_estimates_to
         said = statement.estimate_entry(estimated, tables, protected, floor=floor, base=base)
         linked = statement.linkage_entry(
@@ -258,12 +266,13 @@ def _drawn(
     policy: ReleasePolicy,
     quality: Mapping[str, Any],
 ) -> tuple[HistoryTable, ...]:
-    """Count the capture histories of each partition draw; of draws on which the chains do not agree, none."""
+    """Count the capture histories of the partition draws that are used; where the chains did not agree, none are."""
     if draws is None or not number_of_draws(draws) or not converged(quality):
         return ()
+    used = take(draws, spread(number_of_draws(draws), len(policy.lists)))
     events = in_scope(histories.stack(facts, by_record(person_map)), policy.scope)
-    counted = draw_histories(events, person_map, draws, policy.lists)
-    return draw_tables(counted, policy.lists, number=number_of_draws(draws))[()]
+    counted = draw_histories(events, person_map, used, policy.lists)
+    return draw_tables(counted, policy.lists, number=number_of_draws(used))[()]
 
 
 def _groups(
@@ -293,20 +302,14 @@ def referrals(agreements: Mapping[str, Agreement]) -> list[tuple[str, str]]:
 
 
 def _protect(
-    tables: Sequence[Table], estimated: Report, floor: int, earlier: Sequence[ProtectedTable]
+    tables: Sequence[Table],
+    lists: Sequence[str],
+    pairs: Sequence[tuple[str, str]],
+    floor: int,
+    earlier: Sequence[ProtectedTable],
 ) -> list[ProtectedTable]:
     """Protect the tables; spare the counts that the estimates are made of, as far as that is possible."""
-    wanted = statement.places(estimated)
-    every = [place for cells in wanted.values() for place in cells]
-    without = [*wanted["independence"], *wanted["stepwise"]]
-    frequencies = next(table for table in tables if table.name == "systems").frame.get_column("count")
-    attempts = [without, []]
-    # List sizes and the numbers seen once and twice give those seen more often: a small one rules the two out.
-    if not frequencies.is_between(1, floor - 1).any():
-        attempts.insert(0, every)
-    if estimated.verdict.status == "refused":
-        attempts = [[]]  # nothing to print, nothing to spare counts for
-    for spare in attempts:
+    for spare in statement.worth_sparing(tables, lists, pairs, floor):
         spared = [statement.known(tables, spare, floor)] if spare else []
         try:
             return protect(tables, floor=floor, previous=[*earlier, *spared])

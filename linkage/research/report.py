@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from linkage.research.bundle import Document, TableEntry, protected_tables
 from linkage.research.disclosure import ProtectedTable, shares
+from linkage.research.estimate.families import HEADLINE
 from linkage.research.figures import METHODS, draw_all
 from linkage.research.tables import TOTAL
 
@@ -122,11 +123,27 @@ def render_report(document: Document) -> str:
         sections=[section for section in sections if section["tables"]],
         figures=figures,
         methods=METHODS,
+        families=_families(document),
         bearing=_bearing(document),
         withheld=sum(cell.count is None for entry in document.tables for cell in entry.cells),
         cells=sum(len(entry.cells) for entry in document.tables),
         sizes=_sizes(document),
     )
+
+
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven")
+
+
+def _families(document: Document) -> dict[str, Any]:
+    """Name the families that make the range, those that do not, and those that have no line of their own."""
+    made = document.estimate.families
+    printed = {entry.method for entry in document.estimate.methods}
+    return {
+        "number": _NUMBERS[len(made)],
+        "names": [METHODS[name] for name in made],
+        "absent": [METHODS[name] for name in HEADLINE if name not in made],
+        "unprinted": [METHODS[name] for name in made if name not in printed],
+    }
 
 
 def _environment() -> jinja2.Environment:

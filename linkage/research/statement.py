@@ -41,6 +41,7 @@ from linkage.research.coarsen import outwards, printed_range
 from linkage.research.disclosure import ProtectedTable, round_estimate
 from linkage.research.draws import converged
 from linkage.research.estimate import Report, Result
+from linkage.research.estimate.families import HEADLINE, NOT_OFFERED
 from linkage.research.headline import Headline
 from linkage.research.tables import TOTAL, Grid, Table
 
@@ -51,10 +52,12 @@ __all__ = [
     "TOO_WEAK",
     "Place",
     "estimate_entry",
+    "families_of",
     "known",
     "linkage_entry",
     "places",
     "source_entries",
+    "worth_sparing",
 ]
 
 Place = tuple[str, tuple[str, ...]]
@@ -67,8 +70,9 @@ ON_MAP, OVER_DRAWS = "range-on-map", "range-over-draws"
 """Reason of an estimate: what the range runs over besides the families of assumptions."""
 
 _WORDS = {
-    ON_MAP: "the range covers the 95% intervals of all families of assumptions",
-    OVER_DRAWS: "the range covers the 95% intervals of all families of assumptions, over the linkage's partition draws",
+    ON_MAP: "the range covers the 95% intervals of all families of assumptions offered for so many lists",
+    OVER_DRAWS: "the range covers the 95% intervals of all families of assumptions offered for so many lists, over the "
+    "linkage's partition draws",
 }
 TOO_WEAK = "overlap-too-weak"
 _TOO_WEAK = (
@@ -81,12 +85,14 @@ _TOO_WEAK = (
 _VISIBLE_REASONS = frozenset({"too-few-lists"})
 
 
+def families_of(report: Report) -> tuple[str, ...]:
+    """Return the methods whose intervals make the range: those that are offered for so many lists."""
+    return tuple(r.method for r in report.results if r.method in HEADLINE and r.status not in NOT_OFFERED)
+
+
 def places(report: Report) -> dict[str, tuple[Place, ...]]:
     """Return, for each method of :data:`STATED`, the cells that its estimate is a function of."""
     lists = [name for name, total in zip(report.table.lists, report.table.totals, strict=True) if total > 0]
-    everybody: Place = ("systems", (TOTAL,))
-    frequencies = (everybody, ("systems", ("1",)), ("systems", ("2",)))
-    sizes = (everybody, *(("overlaps", (name, TOTAL)) for name in lists))
     forced = [pair for pair in report.referrals if set(pair) <= set(lists)]
     found: dict[str, tuple[Place, ...]] = {}
     for result in _stated(report):
@@ -94,10 +100,45 @@ def places(report: Report) -> dict[str, tuple[Place, ...]]:
             chosen = [
                 tuple(name for position, name in enumerate(lists) if term >> position & 1) for term in result.terms
             ]
-            found[result.method] = (*sizes, *(("overlaps", pair) for pair in dict.fromkeys([*forced, *chosen])))
+            pairs = tuple(("overlaps", pair) for pair in dict.fromkeys([*forced, *chosen]))
+            found[result.method] = (*_sizes(lists), *pairs)
         else:
-            found[result.method] = frequencies
+            found[result.method] = _frequencies(report.table.lists)
     return found
+
+
+def _sizes(lists: Sequence[str]) -> tuple[Place, ...]:
+    return (("systems", (TOTAL,)), *(("overlaps", (name, TOTAL)) for name in lists))
+
+
+def _frequencies(lists: Sequence[str]) -> tuple[Place, ...]:
+    return (("systems", (TOTAL,)), *(("systems", (str(size),)) for size in range(1, min(len(lists), 2) + 1)))
+
+
+def worth_sparing(
+    tables: Sequence[Table], lists: Sequence[str], referrals: Sequence[tuple[str, str]], floor: int
+) -> list[tuple[Place, ...]]:
+    """Return the counts that estimates are made of: what to spare, where that cannot be what next, and so on.
+
+    Which models the data choose and whether there is an estimate at all has no part in it. So what is withheld is a
+    function of the tables alone, and says nothing of why an estimate is refused. Overlaps without a referral are not
+    spared: the more of them are published, the fewer histories fit, and the coarser the range must be.
+
+    Parameters
+    ----------
+    tables
+        True counts, ``systems`` among them.
+    lists, referrals
+        Of the policy, in its order; of the agreements.
+    floor
+        Of the release.
+    """
+    pairs: tuple[Place, ...] = tuple(("overlaps", pair) for pair in referrals)
+    sizes, frequencies = (*_sizes(lists), *pairs), _frequencies(lists)
+    # List sizes and the numbers seen once and twice give those seen more often: a small one rules the two out.
+    systems = next(table for table in tables if table.name == "systems").frame.get_column("count")
+    with_frequencies = [] if systems.is_between(1, floor - 1).any() else [(*sizes, *frequencies)]
+    return [*with_frequencies, sizes, ()]
 
 
 def _stated(report: Report) -> list[Result]:
@@ -162,45 +203,56 @@ def estimate_entry(
         rounded to a multiple of it where it must be.
     """
     by_name = {table.name: table for table in protected}
-    public = {
-        method: all(_count(by_name[name], values) is not None for name, values in cells)
-        for method, cells in places(report).items()
-    }
     n = _count(by_name["systems"], (TOTAL,))
     printed = None
     if report.verdict.status == "estimated" and n is not None:
         headline = Headline(report)
         printed = printed_range(headline, report.table, tables, protected, floor=floor, base=base, like=headline.like)
-    if printed is not None:
-        reason, remedy = OVER_DRAWS if report.pooled else ON_MAP, ""
-        words = _WORDS[reason]
-    elif report.verdict.reason in _VISIBLE_REASONS:
-        reason, words, remedy = report.verdict.reason, report.verdict.words, report.verdict.remedy
-    else:
-        reason, (words, remedy) = TOO_WEAK, _TOO_WEAK
+    if printed is None or n is None:
+        return _refusal(report, base)
+    reason = OVER_DRAWS if report.pooled else ON_MAP
+    public = {
+        method: all(_count(by_name[name], values) is not None for name, values in cells)
+        for method, cells in places(report).items()
+    }
     hide = bool(by_name["overlaps"].frame.get_column("count").has_nulls())
-    shown = {method for method in public if public[method] and printed is not None}
     return EstimateEntry(
-        status="refused" if printed is None else "estimated",
+        status="estimated",
+        reason=reason,
+        words=_WORDS[reason],
+        remedy="",
+        low=printed.low,
+        high=printed.high,
+        rounded_to=base,
+        range_rounded_to=max(printed.bases),
+        families=families_of(report),
+        referrals=report.referrals,
+        methods=tuple(_method(r, show=public[r.method], hide=hide, b=base, n=n) for r in _stated(report)),
+    )
+
+
+def _refusal(report: Report, base: int) -> EstimateEntry:
+    """Refuse; the methods' entries are the same for whatever it was, since why would bound counts."""
+    reason, (words, remedy) = TOO_WEAK, _TOO_WEAK
+    if report.verdict.reason in _VISIBLE_REASONS:
+        reason, words, remedy = report.verdict.reason, report.verdict.words, report.verdict.remedy
+    return EstimateEntry(
+        status="refused",
         reason=reason,
         words=words,
         remedy=remedy,
-        low=None if printed is None else printed.low,
-        high=None if printed is None else printed.high,
+        low=None,
+        high=None,
         rounded_to=base,
-        range_rounded_to=base if printed is None else max(printed.bases),
+        range_rounded_to=base,
+        families=(),
         referrals=report.referrals,
-        methods=tuple(
-            _method(r, show=r.method in shown, hide=hide, b=base, n=n or 0)
-            if printed is not None
-            else _unsaid(r.method, reason)
-            for r in _stated(report)
-        ),
+        methods=tuple(_unsaid(result.method, reason) for result in _stated(report)),
     )
 
 
 def _unsaid(method: str, reason: str) -> MethodEntry:
-    """Write a method of a refused release: the same for whatever it was refused, since why would bound counts."""
+    """Write a method of a refused release: nothing but its name."""
     return MethodEntry(
         method=method, model="", n_hat=None, lower=None, upper=None, status=reason, interval="", assumption=""
     )

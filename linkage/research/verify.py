@@ -14,8 +14,9 @@ from linkage.exchange import PublicParty
 from linkage.exchange.canonical import CanonicalError, load, load_bytes, load_loose
 from linkage.exchange.signatures import SIZE as SIGNATURE_SIZE
 from linkage.research import bundle
-from linkage.research.bundle import Document, Manifest, TableEntry
+from linkage.research.bundle import Document, EstimateEntry, Manifest, TableEntry
 from linkage.research.disclosure import audit
+from linkage.research.estimate.families import HEADLINE
 
 __all__ = ["VerifyReport", "read_release", "verify_release"]
 
@@ -228,8 +229,16 @@ def _consistent(folder: Path, document: Document, manifest: Manifest) -> None:
     persons = [cell.count for entry in document.tables if entry.name == "persons" for cell in entry.cells]
     if any(count != document.persons for count in persons):
         problems.append("the number of persons differs from its table")
+    if not _families_fit(document.estimate):
+        problems.append("the families of assumptions are not those of an estimate, or of none")
     if problems:
         raise _wrong(*problems)
+
+
+def _families_fit(verdict: EstimateEntry) -> bool:
+    """Tell whether the families are known ones, in their order, where there is a range and nowhere else."""
+    known = tuple(method for method in HEADLINE if method in verdict.families)
+    return verdict.families == known and bool(known) == (verdict.status == "estimated")
 
 
 def _odd(entry: TableEntry) -> bool:

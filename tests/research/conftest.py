@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,10 +40,10 @@ def world(people: int = 700, seed: int = 1, chance: dict[str, float] | None = No
     sex = rng.choice(["female", "male", "transgender_female"], people, p=[0.9, 0.08, 0.02])
     race = rng.choice(RACES, people, p=[0.6, 0.22, 0.1, 0.05, 0.03])
     age = rng.integers(12, 25, people)
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in LISTS}
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in chance}
     mapping: list[tuple[str, str, int]] = []
     top = people
-    for name in LISTS:
+    for name in chance:
         for person in np.flatnonzero(rng.random(people) < chance[name]):
             pseudonym = rng.bytes(16).hex()
             mapping.append((name, pseudonym, int(person)))
@@ -62,7 +62,7 @@ def world(people: int = 700, seed: int = 1, chance: dict[str, float] | None = No
     )
     dense = frame.with_columns((pl.col("person").rank("dense") - 1).cast(pl.UInt32))
     facts = {name: pl.DataFrame(entries, schema=FACT_SCHEMA) for name, entries in rows.items()}
-    return World(facts, dense, quality(), {name: manifest(name) for name in LISTS})
+    return World(facts, dense, quality(), {name: manifest(name) for name in chance})
 
 
 def _contact(rng: np.random.Generator, pseudonym: str, sex: str, race: str, age: int) -> dict[str, Any]:
@@ -168,9 +168,9 @@ def agreement(source: str, **changes: Any) -> Agreement:
     return Agreement.model_validate(plain | changes)
 
 
-def agreements() -> list[Agreement]:
-    """Return one agreement a list."""
-    return [agreement(name) for name in LISTS]
+def agreements(lists: Sequence[str] = LISTS) -> list[Agreement]:
+    """Return one agreement a list; the referral that the second names is one where its other list is there."""
+    return [agreement(name) for name in lists]
 
 
 TODAY = dt.date(2026, 11, 22)
@@ -186,7 +186,7 @@ class Maker:
     world: Callable[..., World] = field(default=world)
     policy: Callable[..., ReleasePolicy] = field(default=policy)
     agreement: Callable[..., Agreement] = field(default=agreement)
-    agreements: Callable[[], list[Agreement]] = field(default=agreements)
+    agreements: Callable[..., list[Agreement]] = field(default=agreements)
     quality: Callable[[], dict[str, Any]] = field(default=quality)
 
     def release(self, made: World, out: Path, **changes: Any) -> ReleaseSummary:
@@ -194,8 +194,8 @@ class Maker:
         plain: dict[str, Any] = {
             "month": "2026-11",
             "quality": made.quality,
-            "policy": policy(),
-            "agreements": agreements(),
+            "policy": policy(lists=tuple(made.facts)),
+            "agreements": agreements(tuple(made.facts)),
             "manifests": made.manifests,
             "party": self.party,
             "out": out,
@@ -233,3 +233,40 @@ def large(maker: Maker) -> World:
 def large_release(maker: Maker, large: World, tmp_path_factory: pytest.TempPathFactory) -> ReleaseSummary:
     """The release of the large world. Not to be changed."""
     return maker.release(large, tmp_path_factory.mktemp("large") / "release")
+
+
+@pytest.fixture(scope="session")
+def sparse(maker: Maker) -> World:
+    """Two hundred persons, nearly all on one list: overlaps are withheld, and there is no estimate."""
+    return maker.world(400, 4, {"mpd": 0.5, "dcf": 0.02, "pohsey": 0.02, "medical": 0.01})
+
+
+@pytest.fixture(scope="session")
+def sparse_release(maker: Maker, sparse: World, tmp_path_factory: pytest.TempPathFactory) -> ReleaseSummary:
+    """The release of the sparse world. Not to be changed."""
+    return maker.release(sparse, tmp_path_factory.mktemp("sparse") / "release")
+
+
+@pytest.fixture(scope="session")
+def three(maker: Maker) -> World:
+    """Seven hundred persons on three lists: an estimate, and a release that takes seconds."""
+    return maker.world(1000, 3, {"mpd": 0.4, "dcf": 0.35, "pohsey": 0.3})
+
+
+@pytest.fixture(scope="session")
+def three_release(maker: Maker, three: World, tmp_path_factory: pytest.TempPathFactory) -> ReleaseSummary:
+    """The release of the world of three lists. Not to be changed."""
+    return maker.release(three, tmp_path_factory.mktemp("three") / "release")
+
+
+@pytest.fixture(scope="session")
+def two(maker: Maker) -> World:
+    """A hundred and fifty persons on two lists."""
+    return maker.world(250, 3, {"mpd": 0.4, "dcf": 0.35})
+
+
+@pytest.fixture(scope="session")
+def two_release(maker: Maker, two: World, tmp_path_factory: pytest.TempPathFactory) -> ReleaseSummary:
+    """The release of the world of two lists, of draws on which the chains agreed. Not to be changed."""
+    agreed = two.quality | {"posterior": {"r_hat": 1.31, "effective_draws": 4.2, "converged": True}}
+    return maker.release(two, tmp_path_factory.mktemp("two") / "release", quality=agreed)

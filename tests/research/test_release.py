@@ -10,19 +10,33 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 from linkage.errors import EstimateError, NotPermittedError, ReleaseError
 from linkage.research.bundle import protected_tables
 from linkage.research.disclosure import compare_releases
-from linkage.research.estimate import estimate
+from linkage.research.draws import by_record
+from linkage.research.estimate import HistoryTable, estimate
+from linkage.research.estimate.families import HEADLINE
+from linkage.research.figures import draw_all
 from linkage.research.headline import Headline
-from linkage.research.histories import capture_histories
+from linkage.research.histories import capture_histories, stack
 from linkage.research.release import _drawn, earlier_releases, in_scope, referrals, release, scoped_persons
 from linkage.research.report import render_report
-from linkage.research.statement import ON_MAP, OVER_DRAWS, STATED, TOO_WEAK, places, source_entries
-from linkage.research.tables import build_tables
+from linkage.research.statement import (
+    ON_MAP,
+    OVER_DRAWS,
+    STATED,
+    TOO_WEAK,
+    families_of,
+    places,
+    source_entries,
+    worth_sparing,
+)
+from linkage.research.tables import TOTAL, build_tables
+from linkage.research.verify import verify_release
 
 
 def true_counts(maker: Any, world: Any) -> dict[tuple[str, tuple[str, ...]], int]:
@@ -113,33 +127,34 @@ def test_records_are_counted_by_their_facts_without_decoys(maker: Any, small: An
         assert abs(entry.records_about - real) <= 10 and real > 40
 
 
-def test_nothing_of_the_hubs_numbers_of_links_and_records_gets_out(small_release: Any) -> None:
-    for path in small_release.folder.rglob("*"):
-        if path.is_file() and path.name not in ("manifest.json", "manifest.sig"):
-            assert not re.search(r"7\W?71[23]\d", path.read_text(encoding="utf-8"))
-    linkage = small_release.document.linkage
-    assert (linkage.precision.value, linkage.precision.low, linkage.precision.high) == (0.98, 0.97, 1.0)
-    overlaps = next(entry for entry in small_release.document.tables if entry.name == "overlaps")
-    published = {cell.values for cell in overlaps.cells if cell.count}
-    assert {entry.sources for entry in linkage.by_sources} <= published
-    assert any(cell.count is None for cell in overlaps.cells)
+def test_nothing_of_the_hubs_numbers_of_links_and_records_gets_out(small_release: Any, sparse_release: Any) -> None:
+    for made in (small_release, sparse_release):
+        for path in made.folder.rglob("*"):
+            if path.is_file() and path.name not in ("manifest.json", "manifest.sig"):
+                assert not re.search(r"7\W?71[23]\d", path.read_text(encoding="utf-8"))
+        linkage = made.document.linkage
+        assert (linkage.precision.value, linkage.precision.low, linkage.precision.high) == (0.98, 0.97, 1.0)
+        overlaps = next(entry for entry in made.document.tables if entry.name == "overlaps")
+        published = {cell.values for cell in overlaps.cells if cell.count}
+        assert {entry.sources for entry in linkage.by_sources} <= published
+    assert small_release.document.linkage.by_sources and any(cell.count is None for cell in overlaps.cells)
 
 
-def test_of_draws_on_which_the_chains_did_not_agree_no_quality_is_said(maker: Any, small: Any, tmp_path: Path) -> None:
+def test_of_draws_on_which_the_chains_did_not_agree_no_quality_is_said(
+    maker: Any, two: Any, two_release: Any, tmp_path: Path
+) -> None:
     posterior = {"r_hat": 1.31, "effective_draws": 4.2, "converged": False}
-    made = maker.release(small, tmp_path / "apart", quality=small.quality | {"posterior": posterior})
+    made = maker.release(two, tmp_path / "apart", quality=two.quality | {"posterior": posterior})
     linkage = json.loads((made.folder / "release.json").read_text(encoding="utf-8"))["linkage"]
     assert linkage["withheld"] == "not-converged" and "by_group" not in linkage
     assert (linkage["precision"], linkage["recall"], linkage["by_sources"]) == (None, None, [])
     text = (made.folder / "report.html").read_text(encoding="utf-8")
     assert "No expected precision or recall is given" in text and "Expected precision" not in text
-    agreed = maker.release(
-        small, tmp_path / "agreed", quality=small.quality | {"posterior": posterior | {"converged": True}}
-    )
-    text = (agreed.folder / "report.html").read_text(encoding="utf-8")
-    assert agreed.document.linkage.precision is not None and "Expected precision" in text
-    assert "withheld" not in json.loads((agreed.folder / "release.json").read_text(encoding="utf-8"))["linkage"]
-    assert [entry.cells for entry in agreed.document.tables] == [entry.cells for entry in made.document.tables]
+    text = (two_release.folder / "report.html").read_text(encoding="utf-8")
+    agreed = two_release.document
+    assert agreed.linkage.precision is not None and agreed.linkage.by_sources and "Expected precision" in text
+    assert "withheld" not in json.loads((two_release.folder / "release.json").read_text(encoding="utf-8"))["linkage"]
+    assert [entry.cells for entry in agreed.tables] == [entry.cells for entry in made.document.tables]
 
 
 def test_report_and_figures_print_published_counts_only(maker: Any, small: Any, small_release: Any) -> None:
@@ -155,25 +170,25 @@ def test_report_and_figures_print_published_counts_only(maker: Any, small: Any, 
     assert "[c]" in page.figures
 
 
-def test_the_same_inputs_give_the_same_bytes(maker: Any, large: Any, large_release: Any, tmp_path: Path) -> None:
-    shuffled = {name: frame.sample(fraction=1, shuffle=True, seed=5) for name, frame in large.facts.items()}
+def test_the_same_inputs_give_the_same_bytes(maker: Any, three: Any, three_release: Any, tmp_path: Path) -> None:
+    shuffled = {name: frame.sample(fraction=1, shuffle=True, seed=5) for name, frame in three.facts.items()}
     again = release(
         dict(reversed(shuffled.items())),
-        large.person_map.reverse(),
+        three.person_map.reverse(),
         month="2026-11",
-        quality=large.quality,
-        policy=maker.policy(),
-        agreements=maker.agreements()[::-1],
-        manifests=large.manifests,
+        quality=three.quality,
+        policy=maker.policy(lists=tuple(three.facts)),
+        agreements=maker.agreements(three.facts)[::-1],
+        manifests=three.manifests,
         party=maker.party,
         out=tmp_path / "again",
         today=maker.today,
     )
     names = sorted(p.relative_to(again.folder) for p in again.folder.rglob("*") if p.is_file())
-    assert len(names) > 20
+    assert len(names) > 20 and again.document.estimate.status == "estimated"
     for name in names:
         if name.name != "manifest.sig":  # ML-DSA is hedged: its signatures have random bits
-            assert (again.folder / name).read_bytes() == (large_release.folder / name).read_bytes(), name
+            assert (again.folder / name).read_bytes() == (three_release.folder / name).read_bytes(), name
 
 
 def test_summary_says_lists_overlaps_persons_and_estimate(small_release: Any, large_release: Any) -> None:
@@ -239,21 +254,79 @@ def test_the_range_runs_over_draws_on_which_the_chains_agree(maker: Any, small: 
     assert "It includes what the linkage leaves open" in report
 
 
-def test_a_refusal_has_a_reason_that_bounds_no_withheld_count(maker: Any, tmp_path: Path) -> None:
-    made = maker.world(400, 4, {"mpd": 0.5, "dcf": 0.02, "pohsey": 0.02, "medical": 0.01})
-    people = scoped_persons(made.facts, made.person_map, maker.policy())
+def test_a_release_uses_the_draws_that_the_analyst_uses(maker: Any, two: Any) -> None:
+    policy = maker.policy(lists=tuple(two.facts))
+    rows = in_scope(stack(two.facts, by_record(two.person_map)), policy.scope).get_column("person")
+    # In draws of odd numbers two records are one person, in the others not; of 200 every second one is used.
+    columns = {"record": [rows.min(), rows.max()]} | {f"draw_{at}": [0, 1 - at % 2] for at in range(200)}
+    draws = pl.DataFrame(columns, schema_overrides={"record": pl.UInt32})
+    drawn = _drawn(two.facts, two.person_map, draws, policy, two.quality)
+    one = _drawn(two.facts, two.person_map, draws.select("record", draw_0="draw_1"), policy, two.quality)
+    assert len(drawn) == 100 and {table.observed for table in drawn} == {one[0].observed + 1}
+
+
+def test_a_refusal_has_a_reason_that_bounds_no_withheld_count(maker: Any, sparse: Any, sparse_release: Any) -> None:
+    people = scoped_persons(sparse.facts, sparse.person_map, maker.policy())
     exact = estimate(capture_histories(people, maker.lists), lists=maker.lists)
     assert exact.verdict.status == "refused"
-    summary = maker.release(made, tmp_path / "refused")
-    said = summary.document.estimate
+    said = sparse_release.document.estimate
     assert (said.status, said.reason, said.low, said.high) == ("refused", TOO_WEAK, None, None)
     assert all(m.n_hat is None and m.lower is None and m.upper is None for m in said.methods)
-    report = (summary.folder / "report.html").read_text(encoding="utf-8")
+    report = (sparse_release.folder / "report.html").read_text(encoding="utf-8")
     assert '<p class="big" id="estimate">no number</p>' in report
     assert said.words in report
-    for path in summary.folder.rglob("*"):
+    for path in sparse_release.folder.rglob("*"):
         assert path.is_dir() or "fewer than ten" not in path.read_text(encoding="utf-8")
-    assert "no number is defensible" in summary.text()
+    assert "no number is defensible" in sparse_release.text()
+
+
+@pytest.mark.parametrize("lists", [1, 2])
+def test_one_list_or_two_are_counted_and_not_estimated(
+    maker: Any, two: Any, two_release: Any, tmp_path: Path, lists: int
+) -> None:
+    if lists == 2:
+        summary = two_release
+    else:
+        records = two.person_map.filter(pl.col("source") == "mpd")
+        records = records.with_columns((pl.col("person").rank("dense") - 1).cast(pl.UInt32))
+        world = type(two)({"mpd": two.facts["mpd"]}, records, two.quality, {"mpd": two.manifests["mpd"]})
+        summary = maker.release(world, tmp_path / "release")
+    document = summary.document
+    assert verify_release(summary.folder, maker.party.public).ok
+    people = scoped_persons(two.facts, two.person_map, maker.policy(lists=("mpd", "dcf")))
+    on_mpd = people.get_column("on_mpd").sum()
+    assert document.persons == (on_mpd if lists == 1 else people.height) and summary.count("overlaps", "mpd", TOTAL)
+    said = document.estimate
+    assert (said.status, said.reason, said.low, said.families) == ("refused", "too-few-lists", None, ())
+    assert [(m.method, m.status, m.n_hat) for m in said.methods] == [(name, "too-few-lists", None) for name in STATED]
+    words = {drawing.name: drawing.words for drawing in draw_all(document)}
+    both = f"on both mpd and dcf: {summary.count('overlaps', 'mpd', 'dcf')}." if lists == 2 else "One list."
+    assert words["overlaps"] == both
+
+
+def test_which_counts_are_spared_hangs_on_no_estimate(maker: Any, large: Any, small: Any, sparse: Any) -> None:
+    referred = [("dcf", "pohsey")]
+    found = []
+    for world in (large, small, sparse):
+        people = scoped_persons(world.facts, world.person_map, maker.policy())
+        spared = worth_sparing(build_tables(people, maker.lists), maker.lists, referred, 11)
+        exact = estimate(capture_histories(people, maker.lists), lists=maker.lists, referrals=referred)
+        assert set(places(exact)["independence"]) == set(spared[-2]) and spared[-1] == ()
+        assert len(spared) < 3 or set(places(exact)["chao"]) <= set(spared[0])
+        found.append((exact.verdict.status, spared))
+    # A refusal spares what an estimate spares: so nothing that is withheld tells why there is none.
+    assert [status for status, _ in found] == ["estimated", "estimated", "refused"]
+    assert all(spared[-2:] == found[0][1][-2:] for _, spared in found)
+
+
+@pytest.mark.parametrize("lists", [3, 4, 7])
+def test_which_families_make_the_range_hangs_on_the_number_of_lists_alone(lists: int) -> None:
+    found = set()
+    for seed, least in ((1, 1), (2, 0)):
+        counts = np.random.default_rng(seed).integers(least, 60 if least else 9, 2**lists - 1)
+        report = estimate(HistoryTable(tuple("abcdefg"[:lists]), counts), resamples=40)
+        found.add(families_of(report))
+    assert len(found) == 1 and (lists > 5 or found == {HEADLINE})
 
 
 # --- permission
@@ -290,9 +363,9 @@ def test_a_fact_that_is_not_agreed_refuses(maker: Any, small: Any, tmp_path: Pat
     assert "source mpd: the agreement allows counts only" in refuses(maker, small, tmp_path, agreements=counts).problems
 
 
-def test_the_strictest_floor_holds(maker: Any, large: Any, tmp_path: Path) -> None:
-    strict = [maker.agreement(n, floor=15) if n == "pohsey" else maker.agreement(n) for n in maker.lists]
-    summary = maker.release(large, tmp_path / "release", agreements=strict)
+def test_the_strictest_floor_holds(maker: Any, two: Any, tmp_path: Path) -> None:
+    strict = [maker.agreement(n, floor=15) if n == "dcf" else maker.agreement(n) for n in two.facts]
+    summary = maker.release(two, tmp_path / "release", agreements=strict)
     counts = [cell.count for entry in summary.document.tables for cell in entry.cells]
     assert summary.document.floor == 15
     assert all(count is None or count == 0 or count >= 15 for count in counts)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
-from linkage.research.figures import draw_all
+from linkage.research.estimate.families import HEADLINE
+from linkage.research.figures import METHODS, draw_all
 from linkage.research.report import render_report
 from linkage.research.verify import read_release
 
@@ -103,7 +105,38 @@ def test_withheld_counts_are_drawn_as_stubs_of_one_length(small_release: Any) ->
     drawings = {drawing.name: drawing for drawing in draw_all(small_release.document)}
     assert drawings["systems"].svg.count(">[c]</text>") == 4
     assert "known to 2 systems: withheld" in drawings["systems"].words
-    assert "withheld" in drawings["overlaps"].words
+
+
+def test_overlaps_are_drawn_from_published_counts_with_withheld_ones_last(sparse_release: Any) -> None:
+    document = sparse_release.document
+    cells = {cell.values: cell.count for entry in document.tables if entry.name == "overlaps" for cell in entry.cells}
+    counts = {(a, b): cells[a, b] for i, a in enumerate(document.lists) for b in document.lists[i + 1 :]}
+    hidden = [pair for pair, count in counts.items() if count is None]
+    drawing = next(drawing for drawing in draw_all(document) if drawing.name == "overlaps")
+    assert len(counts) == 6 and len(hidden) > 2 and drawing.svg.count(">[c]</text>") == len(hidden)
+    said = drawing.words.removesuffix(".").split("; ")
+    shown = [f"on both {a} and {b}: {count}" for (a, b), count in counts.items() if count is not None]
+    assert set(said[: len(shown)]) == set(shown)
+    # In the order of the lists, which tells nothing of how large they are.
+    assert said[len(shown) :] == [f"on both {a} and {b}: withheld" for a, b in hidden]
+    assert "whatever other lists" in drawing.title and "no other" not in drawing.words
+
+
+def test_families_and_how_often_they_held_are_said_for_the_lists_at_hand(
+    small_release: Any, three_release: Any, sparse_release: Any
+) -> None:
+    four, three = render_report(small_release.document), render_report(three_release.document)
+    assert three_release.document.estimate.families == small_release.document.estimate.families == HEADLINE
+    assert "held the true number in 197" in four and "it was not" not in four
+    assert "held the true number" not in three and "for 3 it was not" in three
+    for text in (four, three):
+        assert "over seven families of assumptions" in text and "Not offered" not in text
+        assert all(METHODS[name] in unescape(text) for name in HEADLINE)
+        assert "found from the true counts" in text
+    few = three_release.document.estimate.model_copy(update={"families": HEADLINE[:4]})
+    text = render_report(three_release.document.model_copy(update={"estimate": few}))
+    assert "over four families of assumptions" in text and "Not offered for so many lists" in text
+    assert 'id="families"' not in render_report(sparse_release.document)
 
 
 def test_a_refusal_is_said_in_words_and_draws_no_estimate(small_release: Any) -> None:

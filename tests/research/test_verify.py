@@ -211,6 +211,19 @@ def test_a_signed_document_that_makes_no_sense_does_not_verify(
     assert "changed after it was signed" not in " ".join(report.problems)
 
 
+@pytest.mark.parametrize("families", [[], ["chao", "zelterman"], ["averaged-aic", "chao"], ["chao", "chao"], None])
+def test_families_that_make_no_range_fail_though_they_are_signed(maker: Any, copy: Path, families: Any) -> None:
+    document = json.loads((copy / "release.json").read_bytes())
+    assert document["estimate"]["status"] == "estimated"
+    document["estimate"]["families"] = families
+    if families is None:
+        del document["estimate"]["families"]
+    (copy / "release.json").write_bytes((json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+    resign(copy, maker.party)
+    problems = verify_release(copy, maker.party.public, audit_tables=False).problems
+    assert len(problems) == 1 and ("families" in problems[0] or families is None)
+
+
 def test_what_is_no_release_is_told_so(maker: Any, tmp_path: Path) -> None:
     assert not verify_release(tmp_path, None).ok
     assert not verify_release(tmp_path / "nowhere", None).ok
