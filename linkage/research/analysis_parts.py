@@ -120,7 +120,10 @@ class Dimension:
     @property
     def why_none(self) -> str:
         """Why there is no sum, in words; empty where there is one."""
-        return "" if self.summed is not None else "fewer than two strata are identified in the draws that are used"
+        if self.summed is not None:
+            return ""
+        drawn = " and in a draw" if any(unit.on_map_alone for unit in self.units) else ""
+        return f"fewer than two strata are identified{drawn}"
 
     @property
     def added(self) -> tuple[str, ...]:

@@ -136,7 +136,7 @@ def _units(
     found = parse_histories(counted.on_map([by]), lists=counted.lists)
     drawn = draw_tables(counted.in_draws([by]), counted.lists, [by], number=counted.number) if counted.number else {}
     units = []
-    for stratum in found.strata:
+    for stratum in sorted(found.strata, key=lambda stratum: _place(str(stratum.values[by]))):
         value = str(stratum.values[by])
         draws = drawn.get((value,), ())
         report = estimate(
@@ -149,6 +149,11 @@ def _units(
         )
         units.append(Unit(value, report, rate(value, report), on_map_alone=bool(counted.number) and not draws))
     return tuple(units), found, drawn
+
+
+def _place(value: str) -> tuple[bool, str]:
+    """Put strata in the order of the alphabet, the youngest before the others."""
+    return not value.startswith("under "), value
 
 
 def by_stratum(

@@ -150,7 +150,7 @@ def _ratio(value: float) -> str:
 
 def _names(axes: Axes, names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), [textwrap.fill(name, 26) for name in names])
-    axes.set_ylim(len(names) - 0.3, -1.0)
+    axes.set_ylim(len(names) - 0.15, -1.0)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
 
@@ -186,7 +186,7 @@ def _paint_row(axes: Axes, at: int, row: Row) -> None:
 
 def _mark(axes: Axes, value: float, label: str, rows: int) -> None:
     axes.axvline(value, color=INK, lw=1, ls=_DASHES, zorder=1)
-    beside(axes, value, rows - 0.45, f"{label}: {_number(value)}")
+    beside(axes, value, rows - 0.5, f"{label}: {_number(value)}")
 
 
 def _rows(

@@ -122,6 +122,12 @@ def test_with_many_lists_strata_and_years_use_fewer_draws_unless_told(counted: C
     assert few.for_parts(EFFORT) is few
 
 
+def test_ages_stand_in_their_order(counted: Counted, whole: Report) -> None:
+    alone = replace(counted, number=0, draws=none_in_doubt(0))
+    found = by_stratum(alone, "age", EFFORT, None, YEARS, whole)
+    assert [unit.value for unit in found.units] == ["under 14", "14-17", "18-25"]
+
+
 # --- in no draw
 
 
@@ -137,6 +143,8 @@ def test_a_stratum_in_no_draw_says_so_and_is_in_no_sum(counted: Counted, whole: 
     assert not any("in no draw" in note for note in plain["female"]["notes"])
     page = render_analysis(replace(seen_without("averaged-aic"), dimensions=(found,)))
     assert 'male <span class="soft">(in no draw: estimated on the map alone)</span>' in page
+    nobody = by_stratum(replace(counted, events=counted.events.head(0)), "sex", EFFORT, None, YEARS, whole)
+    assert nobody.summed is None and nobody.why_none == "fewer than two strata are identified and in a draw"
     alone = replace(counted, number=0, draws=none_in_doubt(0))
     assert not any(unit.notes for unit in by_stratum(alone, "sex", EFFORT, None, YEARS, whole).units)
 
