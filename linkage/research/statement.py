@@ -9,8 +9,15 @@ Where that cannot be had the verdict is a refusal, under a code that does not te
 small. Whether the families agree is not said: it would be one more thing that only some tables have, and the width of
 the range shows it.
 
+Which families make the range hangs on the number of lists alone, and so does which draws are used. Which counts the
+protection spares hangs on the tables (:func:`worth_sparing`), so that the pattern of withheld cells is the same
+whatever becomes of the estimate.
+
 Left over: which pairs of lists a model search picks, and the ends of a resampled interval, depend on all histories.
-The names of the pairs are withheld while any overlap is; the ends are rounded outwards.
+The names of the pairs are withheld while any overlap is; the ends are rounded outwards. How coarse the rounding of the
+range is, and whether a range that must be coarser than the number unseen is refused, is found from the true counts: no
+reader can repeat it from what is published, and one who knows this very program may learn a little from it, as from its
+choice of cells to withhold (:mod:`linkage.research.coarsen`).
 
 Numbers of links are never printed: between two sources that have no repeats they are the overlap. Sizes of clusters
 are the systems table. Numbers of records are rounded to more than the floor, because the people who are on a list

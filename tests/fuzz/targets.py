@@ -369,7 +369,7 @@ RELEASE: dict[str, Any] = {
     "persons": 340,
     "estimate": {
         "status": "estimated", "reason": "", "words": "-", "remedy": "-", "low": 400, "high": 500, "rounded_to": 10,
-        "range_rounded_to": 100, "referrals": [["dcf", "mpd"]],
+        "range_rounded_to": 100, "families": ["chao"], "referrals": [["dcf", "mpd"]],
         "methods": [{"method": "chapman", "model": "-", "n_hat": 450, "lower": 400, "upper": None, "status": "ok",
                      "interval": "-", "assumption": "-"}],
     },

@@ -11,8 +11,10 @@ import pytest
 from linkage.research.coarsen import outwards, printed_range
 from linkage.research.disclosure import ProtectedTable, protect
 from linkage.research.disclosure.cells import Key, collect
-from linkage.research.estimate import HistoryTable, estimate
-from linkage.research.headline import Ends, Headline
+from linkage.research.estimate import HistoryTable, Report, Verdict, estimate
+from linkage.research.estimate.families import families
+from linkage.research.estimate.result import refused
+from linkage.research.headline import Ends, Headline, quick
 from linkage.research.tables import TOTAL, Table
 
 LISTS = ("a", "b", "c")
@@ -135,6 +137,49 @@ def test_a_range_that_says_nothing_but_the_truth_is_refused() -> None:
 
     protected = protect(tables, floor=FLOOR)
     assert printed_range(only_here, HistoryTable(LISTS, truth), tables, protected, floor=FLOOR, base=1) is None
+
+
+def test_of_many_lists_quick_families_lead_and_those_not_offered_take_no_part() -> None:
+    rng = np.random.default_rng(5)
+    for lists in (3, 4, 5, 6, 7):
+        names = tuple("abcdefg"[:lists])
+        on = rng.random((900, lists)) < np.linspace(0.4, 0.15, lists)
+        cells = (on @ (1 << np.arange(lists))).astype(int)
+        table = HistoryTable(names, np.bincount(cells, minlength=2**lists)[1:])
+        fits = families((), 0, None)
+        wanted = [fits[name](table) for name in quick(lists)]
+        assert len(wanted) == 3 and all(result.ok for result in wanted)
+        report = Report(table, (), (), Verdict("refused", "", "", "", None, None))
+        ends = Headline(report).like(table)
+        assert ends == (
+            max(min(result.lower or 0 for result in wanted), table.observed),
+            max(result.upper or 0 for result in wanted),
+        )
+        ruled_out = refused("averaged-aic", "", "too-many-lists")
+        assert Headline(report)._ends(table, [*wanted, ruled_out]) == ends
+        assert Headline(report)._ends(table, [*wanted, refused("averaged-aic", "", "unbounded")]) is None
+        assert Headline(report)._ends(table, [ruled_out]) is None
+
+
+def test_what_a_release_waits_for_is_bounded_by_the_number_of_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[HistoryTable] = []
+
+    def counted(table: HistoryTable) -> Ends:
+        asked.append(table)
+        return headline(table)
+
+    truth = next(t for t in TRUTHS if not still_open(t, protect(two_tables(t), floor=FLOOR), (1, 1)))
+    tables = two_tables(truth)
+    given = (HistoryTable(LISTS, truth), tables, protect(tables, floor=FLOOR))
+    every = printed_range(counted, *given, floor=FLOOR, base=1, like=headline)
+    careful = len(asked)
+    asked.clear()
+    monkeypatch.setattr("linkage.research.coarsen._FEW_LISTS", 2)  # three lists are many now
+    quickly = printed_range(counted, *given, floor=FLOOR, base=1, like=headline)
+    assert every is not None and quickly is not None and len(asked) < careful
+    assert still_open(truth, given[2], quickly.bases)
+    monkeypatch.setattr("linkage.research.coarsen._ranges", lambda lists: 0)
+    assert printed_range(headline, *given, floor=FLOOR, base=1) is None
 
 
 def test_what_draws_add_moves_with_the_unseen_number() -> None:
