@@ -279,7 +279,7 @@ def _show(folder: Path, truth: dict[str, Any]) -> None:
     if verdict.status == "estimated":
         shown = f"{_count(verdict.low)} to {_count(verdict.high)}"
     table.add_row("estimated persons, seen and unseen", shown, _count(truth["true_n"]))
-    console = Console()
+    console = Console(emoji=False)
     console.print(table)
     for line in (
         f"[c] withheld, floor {document.floor}; the truth is known because everybody here is made up",

@@ -54,7 +54,7 @@ def print_json(text: str) -> None:
 
 def say(line: str) -> None:
     """Write a line for people to stderr, as it is but for control characters, which a stranger's file may hold."""
-    Console(stderr=True).print(printable(line), highlight=False, markup=False, soft_wrap=True)
+    Console(stderr=True, emoji=False).print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def spaced(text: str) -> str:
@@ -73,7 +73,7 @@ def open_settings(given: Path | None) -> Settings:
 @contextmanager
 def working(words: str, *, quiet: bool = False) -> Iterator[Callable[[str], None]]:
     """Show that long work is going on; the function given sets the words. Silent unless stderr is a terminal."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task(words, total=None)
@@ -83,7 +83,7 @@ def working(words: str, *, quiet: bool = False) -> Iterator[Callable[[str], None
 @contextmanager
 def steps(words: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar; the function given takes how many are done and how many there are."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(words, total=None)

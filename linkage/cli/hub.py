@@ -97,7 +97,7 @@ def _show(result: HubRun) -> None:
             table.add_row(f"expected {name}", f"{rate['value']:.1%} ({rate['low']:.1%} to {rate['high']:.1%})")
     if quality.get("cost") is not None:
         table.add_row("cost of a false link, in missed ones", f"{quality['cost']:g}")
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     console.print(table)
     say("linked now" if result.fresh else "these batches were linked before; nothing was made again")
     say(f"for the analysis: {result.folder}")

@@ -44,7 +44,7 @@ def inspect(file: Path, *, json: bool = False) -> None:
     if json:
         print(json_module.dumps(facts, indent=2))  # noqa: T201 - stdout is for data
         return
-    console = Console()
+    console = Console(emoji=False)
     title = f"{facts['kind']}, version {facts['version']}: {escape(file.name)}"
     table = Table(show_header=False, title=title, title_justify="left", caption=_WARNING, caption_justify="left")
     table.add_column()

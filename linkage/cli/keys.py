@@ -133,7 +133,7 @@ def show(file: Path, *, json: bool = False) -> None:
     table.add_column(overflow="fold")
     for label, value in facts.items():
         table.add_row(label.replace("_", " "), spaced(value) if label in ("key_id", "check_value") else value)
-    Console().print(table)
+    Console(emoji=False).print(table)
 
 
 def _facts(file: Path) -> dict[str, str]:

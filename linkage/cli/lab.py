@@ -54,7 +54,7 @@ def population(
 
     chosen = find_scenario(scenario)
     total = chosen.people if people is None else people
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     columns = (TextColumn("people drawn"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=total < _BIG) as bar:
         task = bar.add_task("people", total=total)
@@ -170,7 +170,7 @@ def accuracy(
         print_json(json.dumps(result, indent=2))
         return
     for shown in _tables(result):
-        Console().print(shown)
+        Console(emoji=False).print(shown)
 
 
 def _tables(result: dict[str, Any]) -> Iterator[Table]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,16 +56,17 @@ def estimate(
     slow
         Also run latent classes and Bayesian thresholding, which take up to a minute.
     """
-    from linkage.research.estimate import diagnostics, read_histories
+    from linkage.research.estimate import diagnostics, parse_histories, read_histories
     from linkage.research.estimate import estimate as run
 
     if resamples < 100:
         raise EstimateError("an interval needs at least 100 resamples", reason="too-few-resamples")
     pairs = [_pair(text) for text in referral]
     with working("estimating"):
-        report = run(
-            read_histories(histories), lists=lists or None, referrals=pairs, resamples=resamples, seed=seed, slow=slow
-        )
+        with _naming(histories):
+            frame = read_histories(histories)
+            parse_histories(frame, lists=lists or None)
+        report = run(frame, lists=lists or None, referrals=pairs, resamples=resamples, seed=seed, slow=slow)
         beside = diagnostics(report.table, referrals=pairs)
     refused = report.verdict.status == "refused"
     if json:
@@ -72,13 +74,25 @@ def estimate(
         content = {**report.to_dict(), "diagnostics": beside.to_dict(withhold=refused)}
         print(json_module.dumps(content, indent=2, allow_nan=False))  # noqa: T201 - stdout is for data
         return
-    console = Console()
+    console = Console(emoji=False)
     _show(console, report)
     if not refused:
         _show_diagnostics(console, beside)
     for stratum in report.strata:
         title = ", ".join(f"{name} = {'missing' if v is None else v}" for name, v in stratum.values.items())
         _show(console, stratum.report, title=title)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Have faults of a table name the file that it is from."""
+    try:
+        yield
+    except EstimateError as error:
+        if error.message.startswith(f"{path}: "):
+            raise
+        message = f"{path}: {error.message}"
+        raise EstimateError(message, reason=error.reason, hint=error.hint, problems=error.problems) from None
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -149,7 +149,7 @@ def _contract(source: str, settings: Path | None) -> tuple[SourceSchema, Agreeme
 
 
 def _show(report: CheckReport) -> None:
-    console = Console()
+    console = Console(emoji=False)
     table = Table(show_header=False, title=f"{report.source}: {report.rows:,} rows", title_justify="left")
     table.add_column()
     table.add_column(justify="right")

@@ -69,7 +69,7 @@ def _agreed() -> bool:
     if not sys.stdin.isatty():
         say("nobody is at the keyboard to be asked: give --yes to approve in a script")
         return False
-    Console(stderr=True).print("approve this run? (yes/no) ", end="")
+    Console(stderr=True, emoji=False).print("approve this run? (yes/no) ", end="")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
@@ -84,4 +84,4 @@ def _show(order: Order, threshold: int) -> None:
     table.add_row("spec", order.spec_digest[:16])
     table.add_row("holders needed", str(threshold))
     table.add_row("until", f"{datetime.fromtimestamp(order.ends / 1e6, UTC):%Y-%m-%d %H:%M} UTC")
-    Console(stderr=True).print(table)
+    Console(stderr=True, emoji=False).print(table)

@@ -39,7 +39,6 @@ DIMENSIONS = ("sex", "race", "age")
 """Strata that are looked at: as the sources vote on a person, and the age at the first contact in groups."""
 
 _LEAST_STRATA = 3  # that can lend each other strength
-_LEAST_RESAMPLES = 40  # a draw, where resamples are shared out over draws, as for everybody
 _MANY_LISTS, _FEW_DRAWS = 6, 10  # from so many lists on a family takes seconds a table: draws of strata and years
 
 
@@ -117,13 +116,12 @@ class Counted:
 
     def fit(self, family: str, effort: Effort) -> Callable[[HistoryTable], Result]:
         """Give a family's estimator as it is for everybody: with known referrals, its resamples shared over draws."""
-        each = max(_LEAST_RESAMPLES, -(-effort.resamples // self.number)) if self.number else effort.resamples
         known: dict[str, Result] = {}
 
         def one(table: HistoryTable) -> Result:
             if table.digest not in known:
                 here = tuple(pair for pair in self.referrals if set(pair) <= set(table.lists))
-                known[table.digest] = families(here, each, None)[family](table)
+                known[table.digest] = families(here, effort.resamples, None, draws=self.number)[family](table)
             return known[table.digest]
 
         return one

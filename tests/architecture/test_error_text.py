@@ -42,6 +42,7 @@ from linkage.hub.intake import Intake
 from linkage.hub.registry import Registry
 from linkage.hub.state import StateFolder
 from linkage.research.bundle import Document
+from linkage.research.estimate import HistoryTable
 from linkage.research.tables import Table
 from tests.fuzz.targets import RELEASE, TARGETS, batch_manifest
 
@@ -227,6 +228,10 @@ class Maker:
             "str | Path": lambda: self.path(name),
             "pl.DataFrame": lambda: other if name in ("facts", "draws") else frame,
             "HistoryTable | pl.DataFrame": lambda: frame,
+            "HistoryTable": lambda: HistoryTable(("mpd", "dcf"), np.array([NUMBER, 97, 3])),
+            "int | None": lambda: -1,
+            "Sequence[int]": lambda: [NUMBER],
+            "tuple[str, str]": lambda: sources,
             "dict[str, pl.DataFrame]": lambda: dict.fromkeys(sources, frame),
             "Mapping[str, pl.DataFrame]": lambda: dict.fromkeys(sources, frame),
             "bytes": lambda: self.contents[self.turn % len(self.contents)],

@@ -34,7 +34,7 @@ from linkage.research.estimate.models import (
     name_generators,
     rank,
 )
-from linkage.research.estimate.result import Result, refused
+from linkage.research.estimate.result import FURTHEST, Result, refused
 from linkage.research.estimate.search import EFFECTIVE, Search, search_models
 from linkage.research.estimate.table import MAX_LISTS, HistoryTable
 
@@ -42,7 +42,6 @@ __all__ = ["Averaged", "Mixture"]
 
 _PAIRWISE = 5  # from so many lists on, models are over pairs only
 _NOTED = 1e-3
-_FURTHEST = 1e6  # an upper end beyond this many times the observed number is none, as in the profile interval
 _DRAWS = 4000
 
 
@@ -196,7 +195,7 @@ class Averaged:
             details |= {"least_noted": float(noted.min()), "greatest_noted": float(noted.max())}
         mixture = Mixture(weights, fits.intercept[0, order], fits.se_intercept[0, order])
         low, high = (mixture.quantile(level) for level in (0.025, 0.975))
-        best, furthest = weighed.best, float(np.log(_FURTHEST * table.observed))
+        best, furthest = weighed.best, float(np.log(FURTHEST * table.observed))
         n_hat = float((weights * n_hats).sum())
         # A model of hardly any weight can still carry the mean away from where nearly all of the weight is.
         if high > furthest or not np.exp(low) <= n_hat - table.observed <= np.exp(high):

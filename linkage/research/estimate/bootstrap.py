@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
+from linkage.errors import EstimateError
 from linkage.research.estimate.lattice import Floats
 
 __all__ = ["Interval", "acceleration", "bca_interval"]
@@ -23,8 +24,8 @@ class Interval:
     Attributes
     ----------
     kind
-        ``"BCa"``, or ``"percentile"`` where all resamples fall on one side of the estimate or the correction breaks
-        down; ``"none"`` where no resample has an estimate.
+        ``"BCa"``, or ``"percentile"`` where all resamples fall on one side of the estimate, up to which the interval
+        is then stretched, or the correction breaks down; ``"none"`` where no resample has an estimate.
     draws
         The resampled estimates that there are.
     missing
@@ -78,7 +79,14 @@ def bca_interval(
         The estimate on the table itself.
     estimate
         The whole procedure, selection included, on a stack of tables.
+
+    Raises
+    ------
+    EstimateError
+        ``bad-parameter``: less than one resample.
     """
+    if resamples < 1:
+        raise EstimateError("resamples must be 1 or more", reason="bad-parameter")
     generator = np.random.default_rng(seed)
     n = int(counts.sum())
     tables = generator.multinomial(n, counts / n, size=resamples).astype(np.float64)
@@ -98,4 +106,6 @@ def bca_interval(
             corrected = norm.cdf(z0 + z / (1 - a * z))
     kind = "percentile" if corrected is levels else "BCa"
     lower, upper = np.quantile(draws, corrected, method="median_unbiased")
+    if z0 is None:  # all resamples are on one side: there is nothing to correct by, but the estimate is in it
+        lower, upper = min(lower, n_hat), max(upper, n_hat)
     return Interval(float(lower), float(upper), kind, a, z0, draws, missing)

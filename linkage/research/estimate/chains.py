@@ -12,6 +12,7 @@ import numpy.typing as npt
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
+from linkage.errors import EstimateError
 from linkage.research.estimate.lattice import Floats
 from linkage.research.estimate.table import HistoryTable
 
@@ -38,7 +39,15 @@ def unfit(table: HistoryTable, most_lists: int) -> str | None:
 
 
 def table_seed(table: HistoryTable, seed: int | None) -> int:
-    """Give the seed, or one from the table, so that a table always gets one answer."""
+    """Give the seed, or one from the table, so that a table always gets one answer.
+
+    Raises
+    ------
+    EstimateError
+        ``bad-parameter``: the seed is negative.
+    """
+    if seed is not None and seed < 0:
+        raise EstimateError("a seed must be 0 or more", reason="bad-parameter")
     return seed if seed is not None else int(table.digest[:16], 16)
 
 

@@ -53,34 +53,45 @@ NOT_OFFERED = frozenset({"too-many-lists"})
 AVERAGES = ("averaged-bic", "averaged-aic")
 """The families without which the range of the others is too narrow to stand: see :mod:`linkage.lab.coverage`."""
 
-_LEAST_RESAMPLES = 200
+_LEAST_RESAMPLES = 200  # of a draw
+_EFFECTIVE = 100  # draws of a search over models, for each partition draw
 Fit = Callable[[HistoryTable], Result]
 
 
 def families(
-    referrals: tuple[tuple[str, str], ...], resamples: int, seed: int | None, *, most_without: float | None = None
+    referrals: tuple[tuple[str, str], ...], resamples: int, seed: int | None, *, draws: int = 0
 ) -> Mapping[str, Fit]:
     """Return the estimators that make the range, by method.
+
+    Over partition draws the resamples of the stepwise selection are shared out, but every draw gets 200 at least: a
+    BCa interval (Efron 1987, J. Amer. Statist. Assoc. 82:171-185) takes its bias correction z0 from the share of
+    resamples below the estimate and its ends from the outermost of them. With 40 a draw, z0 has a standard error of 0.2
+    and each end of a draw's interval hangs on one resample; with 200, z0 has one of 0.09. On four lists that makes 45
+    instead of 30 ms a draw. Resamples without an estimate are then judged over all draws together and not draw by draw,
+    where one or two more than 5% of them would be chance. A search over models may be a thinner one for each draw,
+    since what it leaves uncertain averages out over them.
 
     Parameters
     ----------
     referrals
         Pairs of lists whose dependence is in every log-linear model and in every graph. Chao's bounds hold none.
     resamples, seed
-        Of the bootstrap; without a seed it follows from the table.
-    most_without
-        Share of resamples without an estimate above which there is no number, where it is not that of one table.
+        Of the bootstrap, on all draws together; without a seed it follows from the table.
+    draws
+        Number of partition draws over which the results will be pooled; 0 for one table that stands for itself.
     """
     stepwise = Stepwise(referrals=referrals, resamples=resamples, seed=seed)
-    if most_without is not None:
-        stepwise = replace(stepwise, most_without=most_without)
+    bic, aic = Averaged("bic", referrals=referrals), Averaged("aic", referrals=referrals)
+    if draws:
+        stepwise = replace(stepwise, resamples=max(_LEAST_RESAMPLES, -(-resamples // draws)), most_without=1.0)
+        bic, aic = replace(bic, effective=_EFFECTIVE), replace(aic, effective=_EFFECTIVE)
     return {
         "chao": Chao().fit,
         "chao-few-lists": Chao(few_lists=True).fit,
         "independence": Independence(referrals).fit,
         "stepwise": stepwise.fit,
-        "averaged-bic": Averaged("bic", referrals=referrals).fit,
-        "averaged-aic": Averaged("aic", referrals=referrals).fit,
+        "averaged-bic": bic.fit,
+        "averaged-aic": aic.fit,
         "decomposable-graphs": DecomposableGraphs(referrals=referrals).fit,
     }
 
@@ -105,13 +116,6 @@ def over_partitions(
 ) -> tuple[PooledResult, ...]:
     """Send every partition draw through every family that makes the range.
 
-    The resamples of the stepwise selection are shared out over the draws, but every draw gets 200 at least: a BCa
-    interval (Efron 1987, J. Amer. Statist. Assoc. 82:171-185) takes its bias correction z0 from the share of resamples
-    below the estimate and its ends from the outermost of them. With 40 a draw, z0 has a standard error of 0.2 and each
-    end of a draw's interval hangs on one resample; with 200, z0 has one of 0.09. On four lists that makes 45 instead
-    of 30 ms a draw. Resamples without an estimate are judged over all draws together and not draw by draw, where one or
-    two more than 5% of them would be chance.
-
     Parameters
     ----------
     draws
@@ -128,7 +132,6 @@ def over_partitions(
     tuple of PooledResult
         In the order of :data:`HEADLINE`, of those that are offered.
     """
-    each = max(_LEAST_RESAMPLES, -(-resamples // len(draws)))
     pool = partial(over_draws, draws, effective=effective, partitions=partitions)
-    every = families(referrals, each, seed, most_without=1.0)
+    every = families(referrals, resamples, seed, draws=len(draws))
     return tuple(pool(fit) for name, fit in every.items() if name in offered)

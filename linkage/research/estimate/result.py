@@ -35,6 +35,10 @@ REASONS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "everybody on one list is also on another, beyond chance, and that dependence cannot be estimated",
             "leave the inner list out or merge the two",
         ),
+        "list-of-everybody": (
+            "everybody seen is on one and the same list: nothing tells how many people that list misses",
+            "leave that list out, or add a source that finds people whom it does not know",
+        ),
         "start-not-estimable": (
             "the starting model has no maximum likelihood estimate on this table or is not identified",
             "merge lists or pool strata until overlaps fill up",

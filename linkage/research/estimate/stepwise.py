@@ -15,6 +15,7 @@ from scipy.special import pdtr, pdtrc
 
 from linkage.research.estimate import gate
 from linkage.research.estimate.bootstrap import Interval, bca_interval
+from linkage.research.estimate.chains import table_seed
 from linkage.research.estimate.lattice import (
     Floats,
     all_terms,
@@ -98,11 +99,18 @@ class _State:
         self.intercept[rows[sound[passed]]] = fits.beta[passed, 0]
         return codes
 
-    def p_values(self, rows: Ints) -> Floats:
-        """One-sided p-values of every pair's overlap given the fits, shape ``(len(rows), P)``."""
+    def p_values(self, rows: Ints) -> tuple[Floats, Floats]:
+        """One-sided p-values of every pair's overlap given the fits, and the order of those too small for a number.
+
+        Both of shape ``(len(rows), P)``. The second is 0 but where the p-value is: there it is minus the deviance, the
+        leading part of its logarithm.
+        """
         expected, seen = self._over_pairs(self.mu[rows]), self.overlaps[rows]
         above = np.where(seen > 0, pdtrc(np.maximum(seen - 1, 0), expected), 1.0)
-        return np.asarray(np.minimum(pdtr(seen, expected), above))
+        p = np.asarray(np.minimum(pdtr(seen, expected), above))
+        lost = (p == 0) & (expected > 0)
+        ratio = np.where(lost & (seen > 0), seen / np.where(lost, expected, 1.0), 1.0)
+        return p, np.where(lost, seen - expected - seen * np.log(ratio), 0.0)
 
     def _over_pairs(self, values: Floats) -> Floats:
         return np.asarray(superset_sums(whole(values, self.t), self.t)[:, self.masks])
@@ -123,8 +131,9 @@ def _step(state: _State, rows: Ints, model: Bools, threshold: float) -> tuple[In
 
     Returns the tables that got one, the pair each got, and (for all tables) the pairs that the gate kept out.
     """
-    p = np.where(model[rows], 1.0, state.p_values(rows))
-    ranking = np.argsort(p, axis=1, kind="stable")
+    p, lost = state.p_values(rows)
+    p = np.where(model[rows], 1.0, p)
+    ranking = np.lexsort((lost, p), axis=1)
     chosen = np.full(len(rows), -1, dtype=np.int64)
     barred = np.zeros_like(p, dtype=bool)
     trying, rank = np.arange(len(rows)), 0
@@ -259,7 +268,7 @@ class Stepwise:
             parts = [select(c, table.t, threshold=self.threshold, forced=forced).n_hat for c in chunks]
             return np.concatenate(parts)
 
-        seed = self.seed if self.seed is not None else int(table.digest[:16], 16)
+        seed = table_seed(table, self.seed)
         return bca_interval(table.counts, n_hat, estimate, resamples=self.resamples, seed=seed)
 
 

@@ -162,7 +162,9 @@ def _screen(table: HistoryTable) -> str | None:
     informative = {position for pair, m in both.items() if m > 0 for position in pair}
     if len(informative) < LEAST_LISTS:
         return "too-few-lists"
-    return "too-little-overlap" if table.overlap < LEAST_OVERLAP else None
+    if table.overlap < LEAST_OVERLAP:
+        return "too-little-overlap"
+    return "list-of-everybody" if (totals == table.observed).any() else None
 
 
 def _nested(table: HistoryTable, stepwise: Result) -> bool:

@@ -53,6 +53,28 @@ def test_what_the_range_is_made_of_is_shown(histories, capsys):
     assert json.loads(capsys.readouterr().out)["verdict"]["families"] == list(HEADLINE)
 
 
+def test_names_of_lists_are_not_read_as_pictures(tmp_path, capsys):
+    path = tmp_path / "h.csv"
+    path.write_text("A,B,C,count\n1,0,0,90\n0,1,0,80\n0,0,1,70\n1,1,0,60\n1,0,1,12\n0,1,1,9\n1,1,1,20\n")
+    app(["estimate", str(path)], result_action="return_value")
+    assert "A:B" in capsys.readouterr().out  # `:B:` is a letter on a coloured ground elsewhere
+
+
+@pytest.mark.parametrize("row", ["2,1,1,5", "0,0,0,5", ",1,1,5"])
+def test_faults_of_a_table_name_its_file(tmp_path, row):
+    path = tmp_path / "who.csv"
+    path.write_text(f"A,B,C,count\n1,0,0,90\n0,1,0,80\n0,0,1,70\n{row}\n")
+    with pytest.raises(EstimateError) as caught:
+        app(["estimate", str(path), "--list", "A", "--list", "B", "--list", "C"], result_action="return_value")
+    assert caught.value.message.startswith(f"{path}: ") and "row" in str(caught.value)
+
+
+def test_a_seed_below_nothing_is_refused(histories):
+    with pytest.raises(EstimateError) as caught:
+        app(["estimate", str(histories), "--seed", "-4"], result_action="return_value")
+    assert caught.value.reason == "bad-parameter"
+
+
 def test_what_the_help_says_of_referrals_is_so(capsys):
     run("estimate", "--help")
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())

@@ -141,3 +141,28 @@ def test_beyond_the_precision_of_doubles_there_is_no_number(kosovo):
     assert table.observed > MOST_PEOPLE
     for estimator in ESTIMATORS[3:]:
         assert estimator.fit(table).status == "beyond-precision"
+
+
+def test_a_list_that_everybody_is_on_is_named_as_what_it_is():
+    counts = {0b001: 500, 0b011: 90, 0b101: 60, 0b111: 30}
+    report = estimate(HistoryTable(("A", "B", "C"), np.array([counts.get(cell, 0) for cell in range(1, 8)])))
+    assert report.verdict.reason == "list-of-everybody"
+    assert "leave that list out" in report.verdict.remedy
+
+
+def test_pairs_whose_p_values_are_lost_come_in_by_what_they_deviate():
+    """Where two p-values are too small for a number, the order of lists must not decide."""
+    counts = np.array([115, 68399462, 5, 0, 24711, 1, 17, 2478080, 1864296, 124661, 16383145, 1107100, 0, 144189, 0])
+    order = (0, 3, 2, 1)
+    moved = np.zeros_like(counts)
+    for cell in range(1, 16):
+        moved[sum(1 << at for at, old in enumerate(order) if cell >> old & 1) - 1] = counts[cell - 1]
+    one = Stepwise(resamples=0).fit(HistoryTable(("A", "B", "C", "D"), counts))
+    other = Stepwise(resamples=0).fit(HistoryTable(("A", "D", "C", "B"), moved))
+    assert one.n_hat == pytest.approx(other.n_hat, rel=1e-9)
+
+
+def test_an_interval_of_few_resamples_holds_its_estimate():
+    table = HistoryTable(("A", "B", "C"), np.array([1, 3, 0, 4, 4, 1, 0]))
+    result = AllModels(resamples=20).fit(table)
+    assert result.ok and result.lower <= result.n_hat <= result.upper
