@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -128,6 +130,11 @@ def test_families_and_how_often_they_held_are_said_for_the_lists_at_hand(
     four, three = render_report(small_release.document), render_report(three_release.document)
     assert three_release.document.estimate.families == small_release.document.estimate.families == HEADLINE
     assert "held the true number in 197" in four and "it was not" not in four
+    study = json.loads((Path(__file__).parents[1] / "bench/coverage_study/coverage.json").read_text("utf-8"))
+    held = {(row["method"], row["data"]): row["covered"] for row in study["methods"]}
+    assert held.pop(("headline", "draws")) == 197
+    single = [count for (name, _), count in held.items() if name not in ("headline", "narrow", "averaged-aic")]
+    assert max(single) == 131 and "by AIC in 131 at most" in four
     assert "held the true number" not in three and "for 3 it was not" in three
     for text in (four, three):
         assert "over seven families of assumptions" in text and "Not offered" not in text
