@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from scipy.special import bdtr
 
 from linkage.hub.compare import Candidates
 from linkage.hub.encoded import Encoded
@@ -25,6 +26,7 @@ Floats = NDArray[np.float64]
 _START = 0.05  # share of false pairs, judged by unlike pairs, up to which pairs start the estimation
 _FEWEST = 20  # pairs to start from
 _GATE = 0.10  # the same share above which the data show no links at all
+_WIDER_GATE, _CHANCE = 0.20, 1e-8  # unless decoys tell that chance is this unlikely
 _STRETCHES = (100, 50, 25, 12, 6)  # pairs a record from which, to a quarter of them, the fall-off of chance is read
 _CONTRASTS = 1_000  # pairs between known persons from which these stand for chance
 _COMPETITORS = 10  # candidates a record, the best of all, among which the start and the gate are decided
@@ -126,7 +128,14 @@ def _twins(
 
 
 def _false_shares(problem: Problem, score: Floats) -> tuple[NDArray[np.int64], Floats]:
-    """Let linkable and unlike pairs compete one-to-one; return the linkable winners and the false share down to each.
+    """Return the linkable ones of :func:`_winners` and the false share down to each."""
+    order, share = _winners(problem, score)
+    linkable = problem.linkable[order]
+    return order[linkable], share[linkable]
+
+
+def _winners(problem: Problem, score: Floats) -> tuple[NDArray[np.int64], Floats]:
+    """Let linkable and unlike pairs compete one-to-one; return the winners, best first, and the false share down to each.
 
     Unlike pairs are decoys: as many of them win as linkable pairs that do not match, in proportion to their number; one
     more is counted than was seen.
@@ -144,8 +153,7 @@ def _false_shares(problem: Problem, score: Floats) -> tuple[NDArray[np.int64], F
     else:
         false = _expected_unlike(problem, score, score[order]) + 1
     share = false / np.maximum(np.cumsum(linkable / problem.reach[order]), 1)
-    share = np.minimum.accumulate(share[::-1])[::-1]
-    return order[linkable], share[linkable]
+    return order, np.minimum.accumulate(share[::-1])[::-1]
 
 
 def _expected_unlike(problem: Problem, score: Floats, limit: Floats) -> Floats:
@@ -184,6 +192,18 @@ def start_pairs(problem: Problem, score: Floats) -> NDArray[np.int64]:
 
 
 def links_shown(problem: Problem, weight: Floats) -> bool:
-    """Tell whether the data show links at all: whether some best pairs are nearly free of false ones."""
-    _, share = _false_shares(problem, weight)
-    return bool((share <= _GATE).any())
+    """Tell whether the data show links at all: whether some best pairs are nearly free of false ones.
+
+    A dozen people under two numbers of one source stand among the decoys too, and as often as there are pairs for each
+    of those they count as false. So where decoys judge, a larger share does as well if chance, which makes a decoy of
+    one winner in ``1 + ratio``, would as good as never make so few of them.
+    """
+    order, share = _winners(problem, weight)
+    linkable = problem.linkable[order]
+    if (share[linkable] <= _GATE).any():
+        return True
+    if not problem.unlike.any() or problem.contrast:
+        return False
+    wins = np.arange(1, len(order) + 1)
+    by_chance = bdtr(np.cumsum(~linkable), wins, 1 / (1 + problem.ratio))
+    return bool(((share <= _WIDER_GATE) & (by_chance <= _CHANCE) & linkable).any())

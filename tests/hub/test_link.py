@@ -67,6 +67,21 @@ def test_where_nobody_is_shared_nobody_is_linked() -> None:
     assert found.quality["links"] == 0
 
 
+def test_where_nobody_is_shared_people_under_two_numbers_are_no_links() -> None:
+    strangers = people(300, 1)
+    found = link({"a": encodings(strangers + strangers[:12], "a"), "b": encodings(people(200, 2), "b")}, SPEC)
+    assert found.quality["links"] == 0
+
+
+@pytest.mark.parametrize("twice", [6, 12, 18])
+def test_people_under_two_numbers_do_not_hide_those_who_are_shared(twice: int) -> None:
+    own, shared = people(300, 1), people(120, 5)
+    left = encodings(own + own[:twice] + shared, "a")
+    found = link({"a": left, "b": encodings(noisy(shared, 0.2, 6) + people(150, 7), "b")}, SPEC)
+    assert found.quality["links_shown"]
+    assert abs(found.quality["links"] - 120) <= 6
+
+
 def test_the_result_does_not_depend_on_the_order_of_rows() -> None:
     shared = people(60, 5)
     left, right = encodings(shared + people(40, 6), "a"), encodings(noisy(shared, 0.2, 7) + people(30, 8), "b")

@@ -13,7 +13,7 @@ import pytest
 from linkage.contract import load_spec, schemas_folder
 from linkage.errors import ContractError
 from linkage.lab.accuracy import accuracy, population_accuracy
-from linkage.lab.population import draw_population
+from linkage.lab.population import draw_population, find_scenario
 
 EXAMPLES = schemas_folder() / "linkage" / "examples"
 PRECISE = load_spec(EXAMPLES / "febrl4_precise.yaml")
@@ -132,6 +132,17 @@ def test_two_people_under_two_numbers_do_not_hold_all_others_back(tmp_path: Path
     """Of a source that says it has no repeats, and alike to the bit: with this draw and key they stood first of all."""
     draw_population(seed=166, out=tmp_path)
     found = population_accuracy(tmp_path, load_spec("default"), seed=166)
+    assert found["chosen"]["recall"] > 0.9
+    assert found["chosen"]["precision"] > 0.9
+
+
+@pytest.mark.parametrize(("scenario", "seed", "people"), [("milwaukee", 44, 400), ("loose", 90, None)])
+def test_a_dozen_people_under_two_numbers_do_not_hide_that_there_are_links(
+    tmp_path: Path, scenario: str, seed: int, people: int | None
+) -> None:
+    """They count as false pairs; one small town in thirty had no link at all for it."""
+    draw_population(find_scenario(scenario), seed, tmp_path, people)
+    found = population_accuracy(tmp_path, load_spec("default"), seed=seed)
     assert found["chosen"]["recall"] > 0.9
     assert found["chosen"]["precision"] > 0.9
 
