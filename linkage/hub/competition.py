@@ -135,7 +135,7 @@ def _false_shares(problem: Problem, score: Floats) -> tuple[NDArray[np.int64], F
 
 
 def _winners(problem: Problem, score: Floats) -> tuple[NDArray[np.int64], Floats]:
-    """Let linkable and unlike pairs compete one-to-one; return the winners, best first, and the false share down to each.
+    """Let linkable and unlike pairs compete one-to-one; return the winners, best first, and the false share to each.
 
     Unlike pairs are decoys: as many of them win as linkable pairs that do not match, in proportion to their number; one
     more is counted than was seen.
