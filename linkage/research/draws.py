@@ -17,10 +17,13 @@ from linkage.errors import EstimateError
 from linkage.research.histories import capture_histories, persons
 
 __all__ = ["by_record", "converged", "draw_histories", "effective_draws", "number_of_draws", "partition"]
-__all__ += ["spread", "take"]
+__all__ += ["spread", "take", "usable"]
 
 _CONVERGED = 1.1
 """R-hat up to which chains agree, for maps that do not say whether they do."""
+
+_LEAST_WORTH = 2.0
+"""Independent draws that it takes to see how draws differ."""
 
 _MOST_DRAWS, _MANY_LISTS, _FEW_DRAWS = 100, 5, 25
 """Partition draws that are used at most; from how many lists on it is fewer, since families take long; and how many."""
@@ -56,6 +59,22 @@ def effective_draws(quality: Mapping[str, Any], number: int) -> float:
     """Return how many independent draws so many draws are worth: all, unless the hub's chains say less."""
     worth = (quality.get("posterior") or {}).get("effective_draws")
     return float(number) if worth is None else min(float(number), float(worth))
+
+
+def usable(quality: Mapping[str, Any], number: int) -> bool:
+    """Tell whether anything may be estimated over so many draws: by the analyst and in a release alike.
+
+    It takes chains that agreed, and draws that are worth two independent ones: from fewer nobody knows how they differ.
+    Where they are not usable, what is estimated is that of the map and says so; it is no reason to refuse.
+
+    Parameters
+    ----------
+    quality
+        As the person map carries it.
+    number
+        How many draws would be used (:func:`spread`); none are not usable.
+    """
+    return converged(quality) and effective_draws(quality, number) >= _LEAST_WORTH
 
 
 def spread(there: int, lists: int, *, most: int | None = None) -> list[int]:

@@ -25,12 +25,12 @@ from linkage.research.bundle import Document, EstimateEntry, GroupEntry, Linkage
 from linkage.research.disclosure import ProtectedTable, protect
 from linkage.research.draws import (
     by_record,
-    converged,
     draw_histories,
     effective_draws,
     number_of_draws,
     spread,
     take,
+    usable,
 )
 from linkage.research.estimate import HistoryTable, draw_tables, estimate
 from linkage.research.report import render_report
@@ -128,8 +128,8 @@ def release(
         The folder to write; it appears whole or not at all, and must not exist.
     draws
         Partitions drawn from the posterior, by row of ``person_map``; without them no group's quality is said, and
-        the range holds nothing of the linkage's uncertainty. Where ``quality`` says that the chains did not agree on
-        them, the range does not run over them, and no expected quality is said at all.
+        the range holds nothing of the linkage's uncertainty. Nor does it where they are not usable
+        (:func:`linkage.research.draws.usable`); where the chains did not agree, no expected quality is said at all.
     previous
         All earlier releases of the project. Those of the same scope are protected against differences; one of an
         overlapping but other scope forbids the release.
@@ -266,10 +266,11 @@ def _drawn(
     policy: ReleasePolicy,
     quality: Mapping[str, Any],
 ) -> tuple[HistoryTable, ...]:
-    """Count the capture histories of the partition draws that are used; where the chains did not agree, none are."""
-    if draws is None or not number_of_draws(draws) or not converged(quality):
+    """Count the capture histories of the partition draws that are used; those that are not usable are none."""
+    places = spread(number_of_draws(draws), len(policy.lists)) if draws is not None else []
+    if draws is None or not usable(quality, len(places)):
         return ()
-    used = take(draws, spread(number_of_draws(draws), len(policy.lists)))
+    used = take(draws, places)
     events = in_scope(histories.stack(facts, by_record(person_map)), policy.scope)
     counted = draw_histories(events, person_map, used, policy.lists)
     return draw_tables(counted, policy.lists, number=number_of_draws(used))[()]

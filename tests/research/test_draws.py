@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 
 from linkage.errors import EstimateError
 from linkage.research import draws as drawn
-from linkage.research.draws import by_record, draw_histories, number_of_draws, partition, spread, take
+from linkage.research.draws import by_record, draw_histories, number_of_draws, partition, spread, take, usable
 from linkage.research.histories import capture_histories, persons, stack
 from linkage.research.release import in_scope
 
@@ -51,6 +51,13 @@ def test_draws_that_are_used_are_evenly_spread_and_fewer_for_many_lists() -> Non
         for lists in (3, 7):
             steps = np.diff(spread(there, lists))
             assert steps.min() >= 1 and steps.max() - steps.min() <= 1
+
+
+def test_draws_are_used_where_chains_agreed_and_they_are_worth_two() -> None:
+    assert usable({}, 2) and usable({"posterior": {"converged": True, "effective_draws": 2.0}}, 100)
+    assert not usable({}, 1) and not usable({}, 0)
+    assert not usable({"posterior": {"converged": True, "effective_draws": 1.9}}, 100)
+    assert not usable({"posterior": {"converged": False, "effective_draws": 90.0}}, 100)
 
 
 def test_draws_are_taken_by_number_and_numbered_anew() -> None:

@@ -245,6 +245,7 @@ def test_the_range_runs_over_draws_on_which_the_chains_agree(maker: Any, small: 
     drawn = _drawn(*given, agreed)
     assert len(drawn) == 2 and all(people.height <= table.observed <= people.height + 2 for table in drawn)
     assert _drawn(*given, small.quality | {"posterior": {"converged": False}}) == ()
+    assert _drawn(*given, small.quality | {"posterior": {"converged": True, "effective_draws": 1.4}}) == ()
     assert _drawn(small.facts, small.person_map, None, maker.policy(), agreed) == ()
     assert small_release.document.estimate.reason == ON_MAP
     report = render_report(small_release.document)
@@ -261,7 +262,8 @@ def test_a_release_uses_the_draws_that_the_analyst_uses(maker: Any, two: Any) ->
     columns = {"record": [rows.min(), rows.max()]} | {f"draw_{at}": [0, 1 - at % 2] for at in range(200)}
     draws = pl.DataFrame(columns, schema_overrides={"record": pl.UInt32})
     drawn = _drawn(two.facts, two.person_map, draws, policy, two.quality)
-    one = _drawn(two.facts, two.person_map, draws.select("record", draw_0="draw_1"), policy, two.quality)
+    alike = draws.select("record", draw_0="draw_1", draw_1="draw_3")
+    one = _drawn(two.facts, two.person_map, alike, policy, two.quality)
     assert len(drawn) == 100 and {table.observed for table in drawn} == {one[0].observed + 1}
 
 
