@@ -45,6 +45,7 @@ from linkage.research.disclosure.released import ProtectedTable
 
 __all__ = [
     "DOCUMENT",
+    "DOCUMENT_VERSION",
     "MANIFEST",
     "PURPOSE",
     "REPORT",
@@ -74,6 +75,9 @@ PURPOSE = "release"
 """What the signature is for; it is none for anything else."""
 
 _VERSION = 3
+
+DOCUMENT_VERSION: Literal[2] = 2
+"""Version of documents that are written. Those of version 1 were made before all named their families."""
 
 _Count = Annotated[int, Field(ge=0)]
 _Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
@@ -131,7 +135,7 @@ class EstimateEntry(_Strict):
     """The verdict and the methods behind it.
 
     ``families`` are the methods whose intervals make the range. Which these are hangs on the number of lists alone;
-    where there is no range there are none.
+    where there is no range there are none. Documents before version 2 may say nothing of them.
     """
 
     status: Literal["estimated", "refused"]
@@ -142,13 +146,21 @@ class EstimateEntry(_Strict):
     high: _Count | None
     rounded_to: int
     range_rounded_to: int
-    families: tuple[str, ...]
+    families: tuple[str, ...] = ()
     referrals: tuple[tuple[str, str], ...]
     methods: tuple[MethodEntry, ...]
 
+    @model_serializer(mode="wrap")
+    def _as_it_was(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        return {name: value for name, value in content.items() if name != "families" or name in self.model_fields_set}
+
 
 class SourceEntry(_Strict):
-    """Where a list comes from and under which agreement. ``records_about`` is rounded, without decoys."""
+    """Where a list comes from and under which agreement.
+
+    ``records_about`` is rounded up, without decoys; there is none where the size of the list is withheld.
+    """
 
     source: Name
     title: str
@@ -159,7 +171,7 @@ class SourceEntry(_Strict):
     starts: str
     ends: str
     refers_to: tuple[str, ...]
-    records_about: _Count
+    records_about: _Count | None
     deduplicated: bool
     batch_month: Month
     tool_version: str
@@ -232,7 +244,7 @@ class LinkageEntry(_Strict):
 class Document(_Strict):
     """Everything public in a release. The report is made from this and from nothing else."""
 
-    release: Literal[1]
+    release: Literal[1, 2]
     project: Name
     title: str
     month: Month

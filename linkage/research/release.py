@@ -333,7 +333,7 @@ def _document(
 ) -> Document:
     persons = next(table for table in protected if table.name == "persons")
     return Document(
-        release=1,
+        release=bundle.DOCUMENT_VERSION,
         project=policy.project,
         title=policy.title,
         month=month,
@@ -345,7 +345,7 @@ def _document(
         persons=persons.frame.filter(pl.col("persons") == TOTAL).get_column("count").item(),
         estimate=said,
         linkage=linked,
-        sources=statement.source_entries(policy, agreements, manifests, facts, statement.records_base(floor)),
+        sources=statement.source_entries(policy, agreements, manifests, facts, protected, floor),
         tables=tuple(bundle.table_entry(table) for table in protected),
     )
 

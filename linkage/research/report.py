@@ -128,6 +128,7 @@ def render_report(document: Document) -> str:
         withheld=sum(cell.count is None for entry in document.tables for cell in entry.cells),
         cells=sum(len(entry.cells) for entry in document.tables),
         sizes=_sizes(document),
+        records=_records(document),
     )
 
 
@@ -192,6 +193,13 @@ def _sizes(document: Document) -> dict[str, int | None]:
     overlaps: TableEntry = next(entry for entry in document.tables if entry.name == "overlaps")
     cells = {cell.values: cell.count for cell in overlaps.cells}
     return {name: cells[name, TOTAL] for name in document.lists}
+
+
+def _records(document: Document) -> dict[str, Any]:
+    """Add up the numbers of records, and name the lists of which there is none."""
+    known = [source.records_about for source in document.sources if source.records_about is not None]
+    without = [source.source for source in document.sources if source.records_about is None]
+    return {"total": sum(known) if known else None, "without": without}
 
 
 def _bearing(document: Document) -> str | None:

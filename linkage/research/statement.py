@@ -13,23 +13,33 @@ Which families make the range hangs on the number of lists alone, and so does wh
 protection spares hangs on the tables (:func:`worth_sparing`), so that the pattern of withheld cells is the same
 whatever becomes of the estimate.
 
-Left over: which pairs of lists a model search picks, and the ends of a resampled interval, depend on all histories.
-The names of the pairs are withheld while any overlap is; the ends are rounded outwards. How coarse the rounding of the
-range is, and whether a range that must be coarser than the number unseen is refused, is found from the true counts: no
-reader can repeat it from what is published, and one who knows this very program may learn a little from it, as from its
-choice of cells to withhold (:mod:`linkage.research.coarsen`).
+The stepwise method chooses its pairs by all overlaps, and its interval is resampled from all histories, with a seed
+that they give. So its number is printed only where nothing in ``systems`` and ``overlaps`` is withheld, and its
+interval only where these give every history too (:func:`everything_known`), which is so for three lists and hardly ever
+for more.
+
+Left over: how coarse the rounding of the range is, whether a range that must be coarser than the number unseen is
+refused, and which cells are withheld beside the small ones, are found from the true counts. One who knows this very
+program can run it on every table that agrees with what is published and strike those out for which it would have
+printed something else. Where only few tables agree - small populations, low floors - that can leave a single one, and
+so a withheld count to the last person; of larger populations and floors more are left (:mod:`linkage.research.coarsen`,
+:mod:`linkage.research.disclosure.protect`). The sizes of lists are spared where that can be: one that is withheld is
+more often than not small itself.
 
 Numbers of links are never printed: between two sources that have no repeats they are the overlap. Sizes of clusters
-are the systems table. Numbers of records are rounded to more than the floor, because the people who are on a list
-are often all its records but a few.
+are the systems table. The people who are on a list are often all its records but a few. So numbers of records are
+rounded up, to more than the floor and to more than the persons published by as much, and there is none for a list whose
+size is withheld: it would bound that.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from linkage.contract.agreement import Agreement, ReleasePolicy
@@ -59,6 +69,7 @@ __all__ = [
     "TOO_WEAK",
     "Place",
     "estimate_entry",
+    "everything_known",
     "families_of",
     "known",
     "linkage_entry",
@@ -103,15 +114,19 @@ def places(report: Report) -> dict[str, tuple[Place, ...]]:
     forced = [pair for pair in report.referrals if set(pair) <= set(lists)]
     found: dict[str, tuple[Place, ...]] = {}
     for result in _stated(report):
-        if result.method in ("independence", "stepwise"):
-            chosen = [
-                tuple(name for position, name in enumerate(lists) if term >> position & 1) for term in result.terms
-            ]
-            pairs = tuple(("overlaps", pair) for pair in dict.fromkeys([*forced, *chosen]))
-            found[result.method] = (*_sizes(lists), *pairs)
+        if result.method == "independence":
+            found[result.method] = (*_sizes(lists), *[("overlaps", pair) for pair in forced])
+        elif result.method == "stepwise":
+            found[result.method] = _everything(report.table.lists)
         else:
             found[result.method] = _frequencies(report.table.lists)
     return found
+
+
+def _everything(lists: Sequence[str]) -> tuple[Place, ...]:
+    """Return all of both tables: which pairs are chosen depends on every overlap."""
+    pairs: tuple[Place, ...] = tuple(("overlaps", pair) for pair in combinations(lists, 2))
+    return (*_sizes(lists), *pairs, *[("systems", (str(size),)) for size in range(1, len(lists) + 1)])
 
 
 def _sizes(lists: Sequence[str]) -> tuple[Place, ...]:
@@ -192,6 +207,30 @@ def _count(table: Grid, values: Sequence[str]) -> int | None:
     return count
 
 
+def everything_known(tables: Sequence[ProtectedTable]) -> bool:
+    """Tell whether ``systems`` and ``overlaps`` are published whole and give every capture history.
+
+    They do where their cells, as sums of histories, leave none undetermined: on three lists, and on more where zeros
+    rule enough histories out.
+    """
+    atoms: list[str] = []
+    rows, counts = [], []
+    for table in (table for table in tables if table.name in ("systems", "overlaps")):
+        atoms = atoms or list(table.domains["lists"])
+        for *values, count in table.frame.select(*table.dimensions, "count").iter_rows():
+            kept = set(atoms)
+            for dimension, value in zip(table.dimensions, values, strict=True):
+                kept &= set(atoms if value == TOTAL else table.condition(dimension, value)["lists"])
+            rows.append([atom in kept for atom in atoms])
+            counts.append(count)
+    if None in counts:
+        return False
+    sums = np.array(rows)
+    nobody = sums[np.array(counts) == 0].any(axis=0)
+    left = sums[:, ~nobody].astype(np.float64)
+    return bool(np.linalg.matrix_rank(left) == left.shape[1])
+
+
 def estimate_entry(
     report: Report, tables: Sequence[Table], protected: Sequence[ProtectedTable], *, floor: int, base: int
 ) -> EstimateEntry:
@@ -222,7 +261,7 @@ def estimate_entry(
         method: all(_count(by_name[name], values) is not None for name, values in cells)
         for method, cells in places(report).items()
     }
-    hide = bool(by_name["overlaps"].frame.get_column("count").has_nulls())
+    resampled = everything_known(protected)
     return EstimateEntry(
         status="estimated",
         reason=reason,
@@ -234,7 +273,10 @@ def estimate_entry(
         range_rounded_to=max(printed.bases),
         families=families_of(report),
         referrals=report.referrals,
-        methods=tuple(_method(r, show=public[r.method], hide=hide, b=base, n=n) for r in _stated(report)),
+        methods=tuple(
+            _method(r, show=public[r.method], ends=resampled or r.method != "stepwise", b=base, n=n)
+            for r in _stated(report)
+        ),
     )
 
 
@@ -265,14 +307,14 @@ def _unsaid(method: str, reason: str) -> MethodEntry:
     )
 
 
-def _method(result: Result, *, show: bool, hide: bool, b: int, n: int) -> MethodEntry:
-    """Write one method; model and assumption name pairs of lists, unless they are to be hidden."""
+def _method(result: Result, *, show: bool, ends: bool, b: int, n: int) -> MethodEntry:
+    """Write one method: its number, model and the pairs of lists that it names if shown, its interval if ends are."""
     model, assumption = result.model, result.assumption
-    if result.method == "stepwise" and (hide or not show):
+    if result.method == "stepwise" and not show:
         model = "pairs of lists that the data choose"
         assumption = "lists depend on each other only in pairs and only so as the data choose"
     shown = show and result.ok and result.n_hat is not None
-    lower, upper = outwards(result.lower, result.upper, (b, b), n) if shown else (None, None)
+    lower, upper = outwards(result.lower, result.upper, (b, b), n) if shown and ends else (None, None)
     if result.ok:
         status = "ok" if shown else "withheld"
     else:
@@ -284,7 +326,7 @@ def _method(result: Result, *, show: bool, hide: bool, b: int, n: int) -> Method
         lower=lower,
         upper=upper,
         status=status,
-        interval=result.interval if shown else "",
+        interval=result.interval if shown and ends else "",
         assumption=assumption,
     )
 
@@ -350,10 +392,12 @@ def source_entries(
     agreements: Mapping[str, Agreement],
     manifests: Mapping[str, BatchManifest],
     facts: Mapping[str, pl.DataFrame],
-    base: int,
+    tables: Sequence[ProtectedTable],
+    floor: int,
 ) -> tuple[SourceEntry, ...]:
     """Write where each list comes from, in the order of the policy; each record has facts, by which it is counted."""
-    real = {name: facts[name].filter(~pl.col("decoy")) for name in policy.lists}
+    overlaps = next(table for table in tables if table.name == "overlaps")
+    real = {name: facts[name].filter(~pl.col("decoy"))["pseudonym"].n_unique() for name in policy.lists}
     return tuple(
         SourceEntry(
             source=name,
@@ -365,10 +409,18 @@ def source_entries(
             starts=agreements[name].starts.isoformat(),
             ends=agreements[name].ends.isoformat(),
             refers_to=agreements[name].refers_to,
-            records_about=round_estimate(real[name]["pseudonym"].n_unique(), base=base),
+            records_about=_records_about(real[name], _count(overlaps, (name, TOTAL)), floor),
             deduplicated=manifests[name].deduplicated,
             batch_month=manifests[name].month,
             tool_version=manifests[name].tool_version,
         )
         for name in policy.lists
     )
+
+
+def _records_about(records: int, persons: int | None, floor: int) -> int | None:
+    """Round a number of records up, so far that fewer out of scope than the floor look like any other so few."""
+    if persons is None:
+        return None
+    base = records_base(floor)
+    return math.ceil(max(records, persons + floor - 1) / base) * base

@@ -14,9 +14,10 @@ from linkage.exchange import PublicParty
 from linkage.exchange.canonical import CanonicalError, load, load_bytes, load_loose
 from linkage.exchange.signatures import SIZE as SIGNATURE_SIZE
 from linkage.research import bundle
-from linkage.research.bundle import Document, EstimateEntry, Manifest, TableEntry
+from linkage.research.bundle import Document, Manifest, TableEntry
 from linkage.research.disclosure import audit
 from linkage.research.estimate.families import HEADLINE
+from linkage.research.tables import TOTAL
 
 __all__ = ["VerifyReport", "read_release", "verify_release"]
 
@@ -229,16 +230,32 @@ def _consistent(folder: Path, document: Document, manifest: Manifest) -> None:
     persons = [cell.count for entry in document.tables if entry.name == "persons" for cell in entry.cells]
     if any(count != document.persons for count in persons):
         problems.append("the number of persons differs from its table")
-    if not _families_fit(document.estimate):
+    if not _families_fit(document):
         problems.append("the families of assumptions are not those of an estimate, or of none")
+    if document.release > 1 and not _records_fit(document):
+        problems.append("a number of records does not fit the size of its list")
     if problems:
         raise _wrong(*problems)
 
 
-def _families_fit(verdict: EstimateEntry) -> bool:
-    """Tell whether the families are known ones, in their order, where there is a range and nowhere else."""
+def _families_fit(document: Document) -> bool:
+    """Tell whether the families are known ones, in their order, where there is a range and nowhere else.
+
+    Of the first version there are documents that do not name them.
+    """
+    verdict = document.estimate
+    if document.release == 1 and "families" not in verdict.model_fields_set:
+        return True
     known = tuple(method for method in HEADLINE if method in verdict.families)
-    return verdict.families == known and bool(known) == (verdict.status == "estimated")
+    named = "families" in verdict.model_fields_set
+    return named and verdict.families == known and bool(known) == (verdict.status == "estimated")
+
+
+def _records_fit(document: Document) -> bool:
+    """Tell whether numbers of records are given for just the lists whose size is, and are no less than it."""
+    cells = {cell.values: cell.count for entry in document.tables if entry.name == "overlaps" for cell in entry.cells}
+    pairs = [(source.records_about, cells.get((source.source, TOTAL))) for source in document.sources]
+    return all((size is None) == (about is None) and (about or 0) >= (size or 0) for about, size in pairs)
 
 
 def _odd(entry: TableEntry) -> bool:

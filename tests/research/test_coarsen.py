@@ -15,6 +15,8 @@ from linkage.research.estimate import HistoryTable, Report, Verdict, estimate
 from linkage.research.estimate.families import families
 from linkage.research.estimate.result import refused
 from linkage.research.headline import Ends, Headline, quick
+from linkage.research.release import _protect
+from linkage.research.statement import estimate_entry, everything_known
 from linkage.research.tables import TOTAL, Table
 
 LISTS = ("a", "b", "c")
@@ -195,3 +197,30 @@ def test_what_draws_add_moves_with_the_unseen_number() -> None:
     other = HistoryTable(kosovo.lists, kosovo.counts + 3)
     plain, moved = Headline(estimate(kosovo))(other), Headline(report)(other)
     assert plain is not None and moved is not None and moved[1] > plain[1]
+
+
+@pytest.mark.parametrize("counts", [[10, 16, 7, 6, 7, 4, 2], [22, 9, 3, 16, 10, 5, 2], [12, 24, 5, 12, 3, 8, 2]])
+def test_the_stepwise_interval_is_withheld_where_any_overlap_or_number_of_systems_is(counts: list[int]) -> None:
+    # With its ends, replaying the resampling on all tables that agree with the rest gave the two on all lists back.
+    truth = np.array(counts)
+    tables, report = two_tables(truth), estimate(HistoryTable(LISTS, truth))
+    protected = _protect(tables, LISTS, [], FLOOR, [])
+    assert not everything_known(protected)
+    said = estimate_entry(report, tables, protected, floor=FLOOR, base=1)
+    entry = next(entry for entry in said.methods if entry.method == "stepwise")
+    if said.status == "estimated":
+        assert (entry.status, entry.n_hat, entry.lower, entry.upper) == ("withheld", None, None, None)
+        assert not any(name in entry.model.split(":") for name in LISTS)
+
+
+def test_histories_follow_from_whole_tables_of_three_lists() -> None:
+    truth = np.array([40, 31, 12, 25, 11, 14, 13])
+    tables, report = two_tables(truth), estimate(HistoryTable(LISTS, truth))
+    protected = _protect(tables, LISTS, [], FLOOR, [])
+    assert everything_known(protected)
+    said = estimate_entry(report, tables, protected, floor=FLOOR, base=1)
+    stepwise = next(result for result in report.results if result.method == "stepwise")
+    entry = next(entry for entry in said.methods if entry.method == "stepwise")
+    assert entry.status == "ok" and entry.lower is not None and entry.upper is not None
+    assert stepwise.lower is not None and stepwise.upper is not None
+    assert stepwise.lower - 1 < entry.lower <= stepwise.lower <= stepwise.upper <= entry.upper < stepwise.upper + 1

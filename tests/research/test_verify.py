@@ -221,7 +221,31 @@ def test_families_that_make_no_range_fail_though_they_are_signed(maker: Any, cop
     (copy / "release.json").write_bytes((json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
     resign(copy, maker.party)
     problems = verify_release(copy, maker.party.public, audit_tables=False).problems
-    assert len(problems) == 1 and ("families" in problems[0] or families is None)
+    assert len(problems) == 1 and "families" in problems[0]
+
+
+def test_a_release_from_before_families_were_named_verifies_and_no_later_one(maker: Any, copy: Path) -> None:
+    document = json.loads((copy / "release.json").read_bytes())
+    assert document["release"] == 2 and document["estimate"]["families"]
+    del document["estimate"]["families"]
+    for version in (1, 2):
+        document["release"] = version
+        (copy / "release.json").write_bytes((json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+        resign(copy, maker.party)
+        assert verify_release(copy, maker.party.public, audit_tables=False).ok == (version == 1)
+        assert read_release(copy).estimate.families == ()
+
+
+@pytest.mark.parametrize("about", [None, 20])
+def test_a_number_of_records_that_does_not_fit_its_list_fails_though_it_is_signed(
+    maker: Any, copy: Path, about: int | None
+) -> None:
+    document = json.loads((copy / "release.json").read_bytes())
+    document["sources"][0]["records_about"] = about
+    (copy / "release.json").write_bytes((json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+    resign(copy, maker.party)
+    problems = verify_release(copy, maker.party.public, audit_tables=False).problems
+    assert problems == ("a number of records does not fit the size of its list",)
 
 
 def test_what_is_no_release_is_told_so(maker: Any, tmp_path: Path) -> None:
