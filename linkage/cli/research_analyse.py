@@ -42,7 +42,9 @@ def analyse(
         The folder to make, readable by its owner alone, outside the releases. An existing one is not touched.
     denominators
         CSV in UTF-8 of populations: columns `year`, `population`, and any strata (sex, race, age) as they are named
-        here. With it everything is said per 1,000, too.
+        here. With it everything is said per 1,000, too: over the mean of the yearly populations of the scope's years,
+        of persons over the whole period and not yearly. Where people in scope have a value for which a column of the
+        file has no row, as men in a file of women, nothing is said per 1,000 of all together.
     draws
         Partition draws of the linkage to use at most; by default 100, and 25 from five lists on, of which strata
         and years use 10 from six lists on.
@@ -58,6 +60,7 @@ def analyse(
     from linkage.research.analysis import CONFIDENTIAL, Effort
     from linkage.research.analysis import analyse as run
     from linkage.research.analysis_page import require_new, write_analysis
+    from linkage.research.analysis_strata import values_of_strata
     from linkage.research.estimate import read_denominators
     from linkage.research.release import referrals
 
@@ -68,7 +71,7 @@ def analyse(
     effort = Effort(resamples, draws, chains=False, pooling=None) if quick else Effort(resamples, draws)
     site = open_analysis(open_settings(settings))
     require_new(out, site.releases)
-    populations = None if denominators is None else read_denominators(denominators)
+    populations = None if denominators is None else read_denominators(denominators, values_of_strata())
     inputs = open_run(site, batches, person_map)
     agreed = permitted(site, inputs)
     with working("counting persons") as now:

@@ -261,7 +261,7 @@ def analyse(
         number_of_draws(draws),
         tuple(dimensions),
         years,
-        rate_range(report, denominators, over, {}),
+        rate_range(report, denominators, over, {}, counted.having(denominators)),
         (*notes, *report.notes),
     )
 

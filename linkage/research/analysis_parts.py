@@ -14,7 +14,7 @@ import polars as pl
 from linkage.errors import EstimateError
 from linkage.research.estimate import Report, Result
 from linkage.research.estimate.arithmetic import Contrast, Estimated
-from linkage.research.estimate.prevalence import PER, YEAR, Prevalence, population
+from linkage.research.estimate.prevalence import NO_DENOMINATOR, PARTIAL, PER, YEAR, Prevalence, population
 from linkage.research.estimate.result import OK, REASONS
 from linkage.research.estimate.series import Series
 from linkage.research.estimate.strata import StrataResult
@@ -26,21 +26,69 @@ SUMMED_BY = ("averaged-aic", "stepwise")
 """The families that sums and differences may be of, the first that answers everywhere: of all families the average by
 AIC misses least where the truth is known (:mod:`linkage.lab.coverage`), but it is not offered for every table."""
 
-_NO_DENOMINATOR = "no-denominator"
+_NO_RATE = {
+    NO_DENOMINATOR: ("the file of populations has none for it", "add it to the file"),
+    PARTIAL: (
+        "the file of populations has only part of the people",
+        "add the others to the file, or leave its column out and give the population of all together",
+    ),
+}
 
 
 @dataclass(frozen=True)
 class RateRange:
-    """A verdict's range per 1,000 of a population; without ends the ``status`` says why."""
+    """A verdict's range per 1,000 of a population; without ends the ``status`` says why.
+
+    Attributes
+    ----------
+    low, high
+        Ends; ``None`` where there are none.
+    population
+        What was divided by; ``None`` where there is none.
+    status
+        ``"ok"``, or the code of a reason (:func:`reason_words`).
+    years
+        The years of which ``population`` is the mean.
+    lacking
+        Values that people have and the file has no population for.
+    """
 
     low: float | None
     high: float | None
     population: float | None
     status: str
+    years: tuple[int, ...] = ()
+    lacking: tuple[str, ...] = ()
+
+    @property
+    def meaning(self) -> str:
+        """What the population is, and of whom the rate."""
+        if len(self.years) < 2:
+            return "population of the year; the rate is of persons of that year"
+        return (
+            f"mean of the yearly populations of {self.years[0]} to {self.years[-1]};"
+            " the rate is of persons over the whole period and not yearly"
+        )
+
+    @property
+    def words(self) -> str:
+        """Why there is no rate; empty where there is one."""
+        if self.status == OK:
+            return ""
+        told, remedy = reason_words(self.status)
+        return f"{told}, none for {'; '.join(self.lacking)}: {remedy}" if self.lacking else told
 
     def to_dict(self) -> dict[str, object]:
         """Give plain values for JSON."""
-        return {"low": self.low, "high": self.high, "per": PER, "population": self.population, "status": self.status}
+        return {
+            "low": self.low,
+            "high": self.high,
+            "per": PER,
+            "population": self.population,
+            "meaning": self.meaning,
+            "status": self.status,
+            "no_population_for": list(self.lacking),
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,23 +250,36 @@ class Years:
 
 
 def rate_range(
-    report: Report, denominators: pl.DataFrame | None, over: Sequence[int], strata: Mapping[str, str]
+    report: Report,
+    denominators: pl.DataFrame | None,
+    over: Sequence[int],
+    strata: Mapping[str, str],
+    people: Sequence[Mapping[str, str]] = (),
 ) -> RateRange | None:
-    """Divide a verdict's range by the population of a stratum; ``None`` where no populations are given at all."""
+    """Divide a verdict's range by the population of a stratum; ``None`` where no populations are given at all.
+
+    Parameters
+    ----------
+    report
+        What is said of the stratum, or of everybody.
+    denominators, over, strata, people
+        As :func:`linkage.research.estimate.prevalence.population` takes them.
+    """
     if denominators is None:
         return None
-    verdict = report.verdict
+    verdict, years = report.verdict, tuple(over)
     try:
-        people = population(denominators, over, strata)
+        number = population(denominators, over, strata, people)
     except EstimateError as error:
-        if error.reason != _NO_DENOMINATOR:
+        if error.reason not in _NO_RATE:
             raise
-        return RateRange(None, None, None, _NO_DENOMINATOR)
+        lacking = error.problems if error.reason == PARTIAL else ()
+        return RateRange(None, None, None, error.reason, years, lacking)
     if verdict.low is None or verdict.high is None:
-        return RateRange(None, None, people, verdict.reason)
-    if verdict.low > people:
-        return RateRange(None, None, people, "above-population")
-    return RateRange(verdict.low / people * PER, min(verdict.high / people, 1.0) * PER, people, "ok")
+        return RateRange(None, None, number, verdict.reason, years)
+    if verdict.low > number:
+        return RateRange(None, None, number, "above-population", years)
+    return RateRange(verdict.low / number * PER, min(verdict.high / number, 1.0) * PER, number, OK, years)
 
 
 def summing_family(whole: Report, units: Sequence[Unit]) -> str:
@@ -274,8 +335,8 @@ def compare_years(
     if denominators is None:
         return Years(first, last, units, family, found, difference, why_no_rates="no populations are given")
     # A year whose whole range is above its population has no rate, whatever the one family says.
-    statuses = [(year, rate.status) for year in ends if (rate := by_value[str(year)].rate) is not None]
-    why = next((f"{year}: {reason_words(status)[0]}" for year, status in statuses if status != OK), "")
+    rates_of = [(year, rate) for year in ends if (rate := by_value[str(year)].rate) is not None]
+    why = next((f"{year}: {rate.words}" for year, rate in rates_of if rate.status != OK), "")
     if why:
         return Years(first, last, units, family, found, difference, why_no_rates=why)
     try:
@@ -305,6 +366,4 @@ def _comparable(item: Estimated) -> bool:
 
 def reason_words(code: str) -> tuple[str, str]:
     """Give a reason and its remedy in words; a code without words is its own."""
-    if code == _NO_DENOMINATOR:
-        return "the file of populations has none for it", "add it to the file"
-    return REASONS.get(code, (code.replace("-", " "), ""))
+    return _NO_RATE.get(code) or REASONS.get(code, (code.replace("-", " "), ""))

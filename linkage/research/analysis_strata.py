@@ -7,11 +7,12 @@ numbers stand (:mod:`linkage.research.analysis_parts`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import polars as pl
 
+from linkage.contract.vocabulary import RACES, SEXES
 from linkage.research.analysis_parts import Dimension, RateRange, Unit, Years, compare_years, rate_range, summing_family
 from linkage.research.draws import draw_histories, spread, take
 from linkage.research.estimate import (
@@ -33,7 +34,7 @@ from linkage.research.estimate.table import Histories, parse_histories
 from linkage.research.histories import UNKNOWN, capture_histories
 from linkage.research.tables import age_group
 
-__all__ = ["DIMENSIONS", "Counted", "Effort", "by_stratum", "by_year"]
+__all__ = ["DIMENSIONS", "Counted", "Effort", "by_stratum", "by_year", "values_of_strata"]
 
 DIMENSIONS = ("sex", "race", "age")
 """Strata that are looked at: as the sources vote on a person, and the age at the first contact in groups."""
@@ -106,6 +107,11 @@ class Counted:
         keys = ["draw", *by, *self.lists]
         return known.with_columns(pl.col("age").fill_null(UNKNOWN)).group_by(keys).agg(pl.col("count").sum()).sort(keys)
 
+    def having(self, denominators: pl.DataFrame | None) -> tuple[Mapping[str, str], ...]:
+        """Tell what persons have in the columns that a file of populations is by: each needs a population there."""
+        columns = [] if denominators is None else [name for name in denominators.columns if name in DIMENSIONS]
+        return tuple(self.on_map(columns).select(columns).unique(maintain_order=True).to_dicts()) if columns else ()
+
     def for_parts(self, effort: Effort) -> Counted:
         """Give the same with the draws that strata and years use: fewer where there are many lists."""
         if effort.draws is not None or len(self.lists) < _MANY_LISTS or self.number <= _FEW_DRAWS:
@@ -125,6 +131,12 @@ class Counted:
             return known[table.digest]
 
         return one
+
+
+def values_of_strata() -> dict[str, tuple[str, ...]]:
+    """Give the values of each of :data:`DIMENSIONS`: what a file of populations may name."""
+    ages = pl.DataFrame({"age_first": range(120)}).select(age_group()).to_series().unique(maintain_order=True)
+    return {"sex": SEXES, "race": RACES, "age": tuple(ages.to_list())}
 
 
 def _units(
@@ -170,8 +182,9 @@ def by_stratum(
     whole
         What is said of everybody.
     """
+    people = counted.having(denominators)
     units, found, drawn = _units(
-        counted, by, effort, lambda value, report: rate_range(report, denominators, over, {by: value})
+        counted, by, effort, lambda value, report: rate_range(report, denominators, over, {by: value}, people)
     )
     family = summing_family(whole, units)
     kept = {unit.value for unit in units if unit.identified and not unit.on_map_alone}
@@ -190,14 +203,18 @@ def by_stratum(
         shared = effort.pooling.fit(found)
     if summed is None or denominators is None:
         return Dimension(by, units, family, summed, shared)
-    return Dimension(by, units, family, summed, shared, *prevalence_of_strata(summed, denominators, over))
+    rates = prevalence_of_strata(summed, denominators, over, people=people)
+    return Dimension(by, units, family, summed, shared, *rates)
 
 
 def by_year(
     counted: Counted, effort: Effort, denominators: pl.DataFrame | None, over: Sequence[int], whole: Report
 ) -> Years:
     """Estimate year by year, and compare the last year of the scope with the first; as :func:`by_stratum`."""
-    units, *_ = _units(counted, YEAR, effort, lambda value, report: rate_range(report, denominators, [int(value)], {}))
+    people = counted.having(denominators)
+    units, *_ = _units(
+        counted, YEAR, effort, lambda value, report: rate_range(report, denominators, [int(value)], {}, people)
+    )
     family = summing_family(whole, units)
     kept = [unit.value for unit in units if unit.identified and not unit.on_map_alone]
     if not kept:

@@ -165,8 +165,11 @@ def test_what_cannot_be_done_is_said_before_anything_is_written(
 ) -> None:
     wrong = tmp_path / "wrong.csv"
     wrong.write_text("year,people\n2013,5\n")
+    foreign = tmp_path / "foreign.csv"
+    foreign.write_text("year,race,population\n2013,white,5\n2013,martian,5\n")
     out = tmp_path / "analysis"
     cases = {
+        "row 3, column race: not one of black, white,": ("--out", out, "--denominators", foreign),
         "among the releases": ("--out", enclave / "releases" / "analysis"),
         "there is no `year` or `population`": ("--out", out, "--denominators", wrong),
         "no such file": ("--out", out, "--denominators", tmp_path / "gone.csv"),

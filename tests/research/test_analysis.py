@@ -63,7 +63,8 @@ def rates(quality: dict[str, Any]) -> dict[str, Any]:
 
 
 def populations() -> pl.DataFrame:
-    rows = [(sex, year, people) for year in range(2013, 2017) for sex, people in (("female", 60_000), ("male", 61_000))]
+    sizes = {"female": 60_000, "male": 60_000, "transgender_female": 300, "transgender_male": 300, "other": 400}
+    rows = [(sex, year, people) for year in range(2013, 2017) for sex, people in sizes.items()]
     return pl.DataFrame(rows, schema={"sex": pl.String, "year": pl.Int64, "population": pl.Int64}, orient="row")
 
 

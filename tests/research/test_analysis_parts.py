@@ -13,7 +13,7 @@ import pytest
 
 from linkage.research.analysis_page import in_text, render_analysis
 from linkage.research.analysis_parts import SUMMED_BY, Unit, Years, compare_years, rate_range, summing_family
-from linkage.research.analysis_strata import Counted, Effort, by_stratum, by_year
+from linkage.research.analysis_strata import DIMENSIONS, Counted, Effort, by_stratum, by_year, values_of_strata
 from linkage.research.draws import by_record, spread, take
 from linkage.research.estimate import HistoryTable, Report, estimate
 from linkage.research.estimate.arithmetic import Estimated
@@ -126,6 +126,57 @@ def test_ages_stand_in_their_order(counted: Counted, whole: Report) -> None:
     alone = replace(counted, number=0, draws=none_in_doubt(0))
     found = by_stratum(alone, "age", EFFORT, None, YEARS, whole)
     assert [unit.value for unit in found.units] == ["under 14", "14-17", "18-25"]
+
+
+# --- populations
+
+
+def file_of(column: str, *values: str) -> pl.DataFrame:
+    rows = [(value, year, 100_000) for year in YEARS for value in values]
+    return pl.DataFrame(rows, schema={column: pl.String, "year": pl.Int64, "population": pl.Int64}, orient="row")
+
+
+def test_everybody_is_not_divided_by_part_of_the_people(counted: Counted, whole: Report, seen_without: Any) -> None:
+    alone = replace(counted, number=0, draws=none_in_doubt(0))
+    women = file_of("sex", "female")
+    rate = rate_range(whole, women, YEARS, {}, counted.having(women))
+    assert rate is not None and (rate.status, rate.low, rate.population) == ("partial-population", None, None)
+    assert "male" in rate.lacking[0] and "unknown" not in rate.words
+    assert rate.to_dict()["no_population_for"] == list(rate.lacking)
+    sex = by_stratum(alone, "sex", EFFORT, women, YEARS, whole)
+    statuses = {unit.value: unit.rate.status for unit in sex.units if unit.rate is not None}
+    assert statuses == {value: "ok" if value == "female" else "no-denominator" for value in statuses}
+    years = by_year(alone, EFFORT, women, YEARS, whole)
+    assert {unit.rate.status for unit in years.units if unit.rate is not None} == {"partial-population"}
+    assert years.rate_difference is None and "sex male" in years.why_no_rates
+    page = render_analysis(replace(seen_without("averaged-aic"), dimensions=(sex,), years=years, rate=rate))
+    assert f"No number per 1,000: {rate.words}." in page and "Per 1,000 of" not in page
+    assert f"Nothing is said per 1,000: {rate.words}." in page
+    every = file_of("sex", *{row["sex"] for row in counted.having(women)} - {"unknown"})
+    found = rate_range(whole, every, YEARS, {}, counted.having(every))
+    assert found is not None and found.status == "ok" and found.words == ""
+
+
+def test_what_a_rate_is_of_is_said(counted: Counted, whole: Report, seen_without: Any) -> None:
+    people = pl.DataFrame({"year": list(YEARS), "population": [100_000, 110_000, 120_000, 130_000]})
+    assert counted.having(people) == ()
+    rate = rate_range(whole, people, YEARS, {})
+    assert rate is not None and rate.population == 115_000
+    meaning = rate.to_dict()["meaning"]
+    assert meaning == (
+        "mean of the yearly populations of 2013 to 2016; the rate is of persons over the whole period and not yearly"
+    )
+    assert f"Per 1,000 of 115,000 ({meaning})" in render_analysis(replace(seen_without("averaged-aic"), rate=rate))
+    year = rate_range(whole, people, [2014], {})
+    assert year is not None and year.meaning == "population of the year; the rate is of persons of that year"
+
+
+def test_a_file_of_populations_may_name_what_strata_are_called(counted: Counted) -> None:
+    values = values_of_strata()
+    assert tuple(values) == DIMENSIONS
+    assert values["age"] == ("under 14", "14-17", "18-25", "26 and over")
+    for by in DIMENSIONS:
+        assert set(counted.on_map([by])[by]) <= {*values[by], "unknown"}
 
 
 # --- in no draw

@@ -152,6 +152,69 @@ def test_years_with_different_strata_are_not_averaged(tmp_path: Path) -> None:
         population(frame, [2014, 2015])
 
 
+WOMEN = "sex,year,population\nfemale,2013,40000\nfemale,2014,42000\n"
+PEOPLE = [{"sex": sex} for sex in ("female", "male", "transgender_male", "unknown")]
+
+
+def test_a_population_of_part_of_the_people_is_refused_with_the_others_named(tmp_path: Path) -> None:
+    women, both = read_denominators(written(tmp_path, WOMEN)), read_denominators(written(tmp_path, GOOD))
+    for years in ([2013], [2013, 2014]):
+        with pytest.raises(EstimateError) as caught:
+            population(women, years, None, PEOPLE)
+        assert caught.value.reason == "partial-population"
+        assert caught.value.problems == ("sex male", "sex transgender_male")
+        assert population(women, years, {"sex": "female"}, PEOPLE) == population(women, years, {"sex": "female"})
+    with pytest.raises(EstimateError) as caught:
+        population(both, [2013], None, PEOPLE)
+    assert caught.value.problems == ("sex transgender_male",)
+    assert population(both, [2013], None, PEOPLE[:2] + PEOPLE[3:]) == 81000  # unknown asks for none
+    gone = read_denominators(written(tmp_path, WOMEN + "male,2013,41000\n"))
+    assert population(gone, [2013], None, PEOPLE[:2]) == 81000
+    with pytest.raises(EstimateError) as caught:
+        population(gone, [2013, 2014], None, PEOPLE[:2])
+    assert (caught.value.reason, caught.value.problems) == ("partial-population", ("sex male",))
+
+
+def test_a_file_by_two_properties_needs_both_together(tmp_path: Path) -> None:
+    text = "sex,race,year,population\nfemale,black,2013,10\nmale,white,2013,10\nfemale,white,2013,10\n"
+    frame = read_denominators(written(tmp_path, text))
+
+    def lacking(*people: tuple[str, str], **strata: str) -> tuple[str, ...]:
+        try:
+            population(frame, [2013], strata, [dict(zip(("sex", "race"), person, strict=True)) for person in people])
+        except EstimateError as error:
+            assert error.reason == "partial-population"
+            return error.problems
+        return ()
+
+    assert lacking(("female", "black"), ("unknown", "white"), ("male", "unknown"), ("unknown", "unknown")) == ()
+    assert lacking(("male", "black"), ("female", "black")) == ("sex male, race black",)
+    assert lacking(("male", "latino"), ("unknown", "latino")) == ("race latino",)
+    assert lacking(("male", "black"), sex="female") == ()
+    assert lacking(("male", "black"), sex="male") == ("race black",)
+
+
+VALUES = {"sex": ("female", "male")}
+
+
+@pytest.mark.parametrize("value", ["F", "Female", "martian", "transgender_male"])
+def test_a_value_that_no_stratum_has_is_refused_with_those_that_are_accepted(tmp_path: Path, value: str) -> None:
+    path = written(tmp_path, GOOD + f"unknown,2013,5\n{value},2013,5\n")
+    assert read_denominators(path).height == 6  # any value, where none are named
+    with pytest.raises(EstimateError) as caught:
+        read_denominators(path, VALUES)
+    assert caught.value.problems == ("row 7, column sex: not one of female, male, unknown",)
+    assert value not in str(caught.value).replace("female, male", "")
+
+
+def test_a_column_that_is_no_stratum_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, "gender,year,population\nfemale,2013,5\n")
+    with pytest.raises(EstimateError) as caught:
+        read_denominators(path, VALUES)
+    assert (caught.value.reason, caught.value.hint) == ("bad-header", "strata may be `sex`")
+    assert caught.value.problems == ("column 1 is none of them",)
+
+
 # --- rates
 
 
@@ -191,6 +254,11 @@ def test_the_total_is_over_the_population_of_the_estimated_strata(tmp_path: Path
     # An estimated stratum without a population leaves the total without one too.
     _, without = prevalence_of_strata(found, frame.filter(pl.col("sex") != "male"), [2013, 2014])
     assert without.status == "no-denominator" and without.rate is None
+    by_race = frame.with_columns(race=pl.lit("white"))
+    people = [{"sex": "female", "race": "white"}, {"sex": "male", "race": "black"}]
+    rates, part = prevalence_of_strata(found, by_race, [2013, 2014], people=people)
+    assert [rate.status for rate in rates] == ["ok", "partial-population", "too-few-lists"]
+    assert rates[1].notes == ("no population for race black",) and part.status == "partial-population"
 
 
 # --- series
