@@ -40,11 +40,11 @@ def population(
     Parameters
     ----------
     seed
-        Seed of all draws: the same seed gives the same files.
+        Seed of all draws, from 0 on: the same seed gives the same files.
     out
         Folder to write to.
     scenario
-        What the population is like.
+        What the population is like: ``milwaukee``, ``loose`` (no list leans on another) or ``tight`` (twice as much).
     people
         Number of true persons; the scenario's own by default. List sizes scale with it.
     as_json

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json as json_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import cyclopts
 
@@ -50,8 +50,12 @@ def verify(
     """
     key = None if hub is None else load_public(hub)
     noted = [_noted(path, key) for path in anchor or ()]
-    receipts = [place for place, _ in noted if place is not None]
-    found = verify_chain(ledger, receipts, {digest for _, digest in noted})
+    receipts = [note.place for note in noted if note.place is not None]
+    found = verify_chain(ledger, receipts, {note.digest for note in noted})
+    if not json:
+        say(f"ok: the ledger holds: {_entries(found.entries)}, each bound to the one before it")
+        for note in noted:
+            say(f"ok: {note.words}")
     if not noted:
         say("no anchor was given: entries taken off the end would not be noticed; give receipts with --anchor")
     if receipts and key is None:
@@ -78,16 +82,40 @@ def _tell(found: Anchor, *, json: bool, **more: int | bool) -> None:
     print_json(json_module.dumps(facts, indent=2) if json else f"{found.entries} {found.head}")
 
 
-def _noted(path: Path, hub: PublicParty | None) -> tuple[Anchor | None, str]:
-    """Return what a file says of the ledger: a place in it if it is a receipt, and the digest that it must name."""
+def _entries(number: int) -> str:
+    return "1 entry" if number == 1 else f"{number:,} entries"
+
+
+class _Noted(NamedTuple):
+    """What a file says of the ledger.
+
+    Attributes
+    ----------
+    place
+        A place in it, if the file is a receipt.
+    digest
+        The digest that it must name.
+    words
+        What is known once both are so.
+    """
+
+    place: Anchor | None
+    digest: str
+    words: str
+
+
+def _noted(path: Path, hub: PublicParty | None) -> _Noted:
     try:
         if path.is_dir():
-            return None, hashlib.sha256((path / _RELEASE_MANIFEST).read_bytes()).hexdigest()
+            digest = hashlib.sha256((path / _RELEASE_MANIFEST).read_bytes()).hexdigest()
+            return _Noted(None, digest, f"release {path}: the ledger names it")
         with path.open("rb") as file:
             is_receipt = file.read(len(_RECEIPT)) == _RECEIPT
         if not is_receipt:
-            return None, file_digest(path)
+            return _Noted(None, file_digest(path), f"file {path}: the ledger names it")
     except OSError:
         raise SealError(f"{path}: no receipt, release or file here", reason="unreadable", hint=NO_SUCH_FILE) from None
     receipt = inspect_receipt(path) if hub is None else read_receipt(path, hub)
-    return receipt.anchor, receipt.batch_digest
+    place = receipt.anchor
+    then = "" if place is None else f"what it noted, up to {_entries(place.entries)}, is as it was then, and "
+    return _Noted(place, receipt.batch_digest, f"receipt {path}: {then}the ledger names its batch")

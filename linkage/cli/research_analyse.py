@@ -65,9 +65,13 @@ def analyse(
     from linkage.research.release import referrals
 
     if resamples < 100:
-        raise EstimateError("an interval needs at least 100 resamples", reason="too-few-resamples")
-    if draws is not None and draws < 1:
-        raise EstimateError("at least one draw is needed", reason="bad-parameter", hint="leave --draws out")
+        hint = "give --resamples a number from 100 on, or leave it out"
+        raise EstimateError("an interval needs at least 100 resamples", reason="too-few-resamples", hint=hint)
+    if draws is not None and draws < 2:
+        hint = "leave --draws out"
+        raise EstimateError(
+            "at least two draws are needed: one does not tell how draws differ", reason="bad-parameter", hint=hint
+        )
     effort = Effort(resamples, draws, chains=False, pooling=None) if quick else Effort(resamples, draws)
     site = open_analysis(open_settings(settings))
     require_new(out, site.releases)

@@ -60,7 +60,8 @@ def estimate(
     from linkage.research.estimate import estimate as run
 
     if resamples < 100:
-        raise EstimateError("an interval needs at least 100 resamples", reason="too-few-resamples")
+        hint = "give --resamples a number from 100 on, or leave it out"
+        raise EstimateError("an interval needs at least 100 resamples", reason="too-few-resamples", hint=hint)
     pairs = [_pair(text) for text in referral]
     with working("estimating"):
         with _naming(histories):

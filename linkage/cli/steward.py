@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from linkage.cli.console import open_settings, print_json, say, working
+from linkage.cli.console import USAGE, open_settings, print_json, say, working
 from linkage.cli.steward_approve import approve
 from linkage.cli.steward_bridge import bridge
 from linkage.contract.files import load_source
@@ -29,12 +29,15 @@ app = cyclopts.App(name="steward", help="At an agency: check an extract, seal it
 app.command(approve)
 app.command(bridge)
 
+# A default, so that the words for one that is not named are ours and tell what to write.
+_Source = Annotated[str | None, cyclopts.Parameter(name="--source", show_default=False)]
+
 
 @app.command
 def check(
     extract: Path,
     *,
-    source: str,
+    source: _Source = None,
     settings: Path | None = None,
     json: Annotated[bool, cyclopts.Parameter(negative=())] = False,
 ) -> int:
@@ -45,7 +48,7 @@ def check(
     extract
         CSV, Parquet or Excel file.
     source
-        The source's name, such as mpd.
+        The source's name, such as mpd. It must be given.
     settings
         The site's settings file; linkage.toml by default. Without one, the source schema of that name that comes
         with the program is used.
@@ -54,7 +57,7 @@ def check(
     """
     from linkage.steward.profile import check as run
 
-    schema, agreement = _contract(source, settings)
+    schema, agreement = _contract(_named(source), settings)
     with working("reading and checking"):
         report = run(extract, schema, agreement)
     if json:
@@ -75,7 +78,7 @@ def check(
 def submit(
     extract: Path,
     *,
-    source: str,
+    source: _Source = None,
     month: str | None = None,
     test_persons: Path | None = None,
     settings: Path | None = None,
@@ -88,7 +91,7 @@ def submit(
     extract
         CSV, Parquet or Excel file.
     source
-        The source's name, such as mpd.
+        The source's name, such as mpd. It must be given.
     month
         Reporting month, YYYY-MM; the current one by default.
     test_persons
@@ -100,7 +103,7 @@ def submit(
     """
     from linkage.steward.site import submit_site
 
-    month = require_month(month)
+    source, month = _named(source), require_month(month)
     site = open_steward(open_settings(settings), source)
     with working("checking, encoding and sealing"):
         sent = submit_site(site, extract, month=month, today=current_day(), test_persons=test_persons)
@@ -112,6 +115,17 @@ def submit(
         say(f"  {sentence}")
     for sentence in _leaving(site.schema, site.agreement, site.spec):
         say(f"  {sentence}")
+
+
+def _named(source: str | None) -> str:
+    """Refuse to guess whose extract it is."""
+    if source is not None:
+        return source
+    error = ContractError(
+        "the source is not named", reason="usage", hint="say whose extract it is, such as --source mpd"
+    )
+    error.exit_code = USAGE
+    raise error
 
 
 def _leaving(schema: SourceSchema, agreement: Agreement, spec: LinkageSpec) -> list[str]:

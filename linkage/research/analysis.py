@@ -23,7 +23,7 @@ from linkage.errors import EstimateError
 from linkage.research import histories
 from linkage.research.analysis_parts import Dimension, RateRange, Years, rate_range
 from linkage.research.analysis_strata import DIMENSIONS, Counted, Effort, by_stratum, by_year
-from linkage.research.draws import by_record, converged, effective_draws, number_of_draws, spread, take
+from linkage.research.draws import by_record, converged, effective_draws, number_of_draws, spread, take, usable
 from linkage.research.estimate import (
     Diagnostics,
     HistoryTable,
@@ -198,7 +198,8 @@ def analyse(
     ----------
     facts, person_map, draws, quality
         As :func:`linkage.research.inputs.open_inputs` opens them; whether they may be used is the caller's to check
-        (:func:`linkage.research.release.check_permitted`). Draws of which the chains did not agree are not used.
+        (:func:`linkage.research.release.check_permitted`). Draws that are not usable
+        (:func:`linkage.research.draws.usable`) are not used.
     month
         Of the run.
     policy
@@ -281,13 +282,19 @@ def _counted(
         raise EstimateError("nobody is on the lists in this scope", reason="no-persons", hint=hint)
     events = in_scope(histories.stack(facts, by_record(person_map)), policy.scope)
     there = number_of_draws(draws)
-    places = spread(there, len(policy.lists), most=effort.draws) if converged(quality) else []
+    places = spread(there, len(policy.lists), most=effort.draws)
+    places = places if usable(quality, len(places)) else []
     used, number = take(draws, places), len(places)
     notes = []
     if not there:
         notes.append("the person map holds no partition draws: intervals do not hold what linkage does not know")
-    elif not number:
+    elif not converged(quality):
         notes.append("the chains of the linkage did not agree, so its draws are not used: intervals are without it")
+    elif not number:
+        notes.append(
+            "the partition draws are worth fewer than two independent ones, so they are not used: intervals do not hold"
+            " what linkage does not know; let its chains run longer, or draw more partitions"
+        )
     elif number < there:
         notes.append(f"of {there} partition draws {number} are used, evenly spread, for the time it takes")
     name = hashlib.sha256(np.ascontiguousarray(used.to_numpy()).tobytes()).hexdigest()

@@ -63,6 +63,29 @@ def test_a_ledger_that_holds(kept: Kept, capsys: pytest.CaptureFixture[str]) -> 
     assert json.loads(capsys.readouterr().out) == {"entries": 6, "head": head.head}
 
 
+def test_what_was_checked_is_said(kept: Kept, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "2026-11"
+    folder.mkdir()
+    (folder / "manifest.json").write_bytes(b"{}\n")
+    digest = "ca3d163bab055381827226140568f3bef7eaac187cebd76878e0b63e9e442356"  # of the three bytes
+    head = ledger.append(kept.ledger, actor="analysis", action="release", object_digest=digest)
+    assert main(words(kept, "--anchor", folder, "--anchor", folder / "manifest.json")) == 0
+    shown = capsys.readouterr()
+    assert shown.out == f"7 {head.head}\n"
+    assert shown.err.splitlines() == [
+        "ok: the ledger holds: 7 entries, each bound to the one before it",
+        *[
+            f"ok: receipt {path}: what it noted, up to {until}, is as it was then, and the ledger names its batch"
+            for path, until in zip(kept.receipts, ("1 entry", "3 entries", "5 entries"), strict=True)
+        ],
+        f"ok: release {folder}: the ledger names it",
+        f"ok: file {folder / 'manifest.json'}: the ledger names it",
+    ]
+    cut(kept.ledger, 4)
+    assert main(words(kept)) == 6
+    assert "ok: " not in capsys.readouterr().err
+
+
 def test_what_was_not_checked_is_said(kept: Kept, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ledger", "verify", str(kept.ledger)]) == 0
     assert "no anchor was given" in capsys.readouterr().err

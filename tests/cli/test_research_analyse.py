@@ -174,7 +174,8 @@ def test_what_cannot_be_done_is_said_before_anything_is_written(
         "there is no `year` or `population`": ("--out", out, "--denominators", wrong),
         "no such file": ("--out", out, "--denominators", tmp_path / "gone.csv"),
         "at least 100 resamples": ("--out", out, "--resamples", "10"),
-        "at least one draw": ("--out", out, "--draws", "0"),
+        "a number from 100 on": ("--out", out, "--resamples", "99"),
+        "at least two draws": ("--out", out, "--draws", "1"),
     }
     for words, more in cases.items():
         told = analyse(linkage, enclave, *more)

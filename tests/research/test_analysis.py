@@ -288,6 +288,10 @@ def test_without_draws_or_with_draws_of_chains_that_did_not_agree_it_is_the_map_
     assert other.report.verdict == alone.report.verdict
     assert other.check.results == () and "nothing of links" in other.check.words
     assert other.check.words in words_of(render_analysis(other))
+    quality = {**small.quality, "posterior": {"converged": True, "effective_draws": 1.6}}
+    alike = made(maker, small, draws=drawn(small.person_map, 8), quality=quality, effort=quick)
+    assert alike.draws == 0 and any("worth fewer than two" in note for note in alike.notes)
+    assert alike.report.verdict == alone.report.verdict and alike.report.verdict.status == "estimated"
 
 
 def test_three_lists_of_which_two_refer_to_each_other(maker: Any) -> None:

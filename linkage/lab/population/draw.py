@@ -64,8 +64,11 @@ def draw_population(
     Raises
     ------
     ContractError
-        The number of people is too small for the scenario to hold (below 50), or too large for a workbook.
+        The number of people is too small for the scenario to hold (below 50), or too large for a workbook; or the seed
+        is below zero.
     """
+    if seed < 0:
+        raise ContractError("a seed is a whole number from 0 on", reason="usage", hint="leave the minus sign out")
     total = scenario.people if people is None else people
     if total < 50:
         raise ContractError("too few people for the scenario", reason="too-few", hint="draw at least 50")
