@@ -1,16 +1,18 @@
 """Averaging over hierarchical log-linear models with weights exp(-BIC/2) (Raftery 1995; Hook & Regal 1997).
 
-Over two to five lists all of them; over six to twelve those that a search finds
+Over two to six lists all of them; over seven to twelve those that a search finds
 (:mod:`linkage.research.estimate.search`; Madigan & York 1995).
 
 The estimate is the weighted mean of the models' estimates. Each model says n + exp(b_0) with b_0 normal around its
-estimate by the Fisher information; the interval is that of the mixture of these distributions, so it covers what the
-models say differently as well as what each leaves open. Models without an estimate have no part.
+estimate by the Fisher information, and the unseen number Poisson around exp(b_0), so that its logarithm has the
+variance se^2 + exp(-b_0); the interval is that of the mixture of these distributions, so it covers what the models say
+differently as well as what each leaves open. Models without an estimate have no part.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.optimize import brentq
@@ -21,7 +23,7 @@ from linkage.errors import EstimateError
 from linkage.research.estimate.chains import table_seed
 from linkage.research.estimate.lattice import Floats, terms_from_names
 from linkage.research.estimate.models import (
-    MOST_LISTS,
+    ENUMERATED,
     Criterion,
     Details,
     Ints,
@@ -40,7 +42,7 @@ from linkage.research.estimate.table import MAX_LISTS, HistoryTable
 
 __all__ = ["Averaged", "Mixture"]
 
-_PAIRWISE = 5  # from so many lists on, models are over pairs only
+_FIVE = 5  # lists over which an order can be chosen
 _NOTED = 1e-3
 _DRAWS = 4000
 
@@ -94,11 +96,17 @@ class _Weighed:
         return self.models[self.order[0]]
 
 
-def _weigh_all(table: HistoryTable, criterion: Criterion, forced: tuple[int, ...]) -> _Weighed:
-    models = hierarchical_models(table.t, forced)
-    fits = fit_models(table.counts, table.t, models, errors=True)
-    order, weights = rank(fits, criterion)
-    return _Weighed(models, fits, order, weights, describe(models, table.t, criterion, order, weights))
+@lru_cache(maxsize=1)
+def _fits(counts: tuple[int, ...], t: int, models: Models) -> ModelFits:
+    """Fit all models; both criteria weigh the same fits, and six lists have 32,768 of them."""
+    return fit_models(np.array(counts), t, models, errors=True)
+
+
+def _weigh_all(table: HistoryTable, criterion: Criterion, forced: tuple[int, ...], order: int | None) -> _Weighed:
+    models = hierarchical_models(table.t, forced, order)
+    fits = _fits(tuple(table.counts.tolist()), table.t, models)
+    ranking, weights = rank(fits, criterion)
+    return _Weighed(models, fits, ranking, weights, describe(models, table.t, criterion, ranking, weights))
 
 
 def _weigh_found(table: HistoryTable, criterion: Criterion, found: Search) -> _Weighed:
@@ -132,22 +140,25 @@ class Averaged:
     referrals
         Pairs of list names that are in every model.
     seed
-        Seed of the draws and, over more than five lists, of the search. Without it the seed comes from the table.
+        Seed of the draws and, over more than six lists, of the search. Without it the seed comes from the table.
     effective
-        Effective number of draws at which a search over more than five lists may end; chains must agree besides. Fewer
+        Effective number of draws at which a search over more than six lists may end; chains must agree besides. Fewer
         take less time: where many tables are pooled, such as partition draws, each needs little of its own.
+    order
+        Most lists in an interaction over five lists: 2, as the literature has it, or 3, which is wider where people
+        differ and takes half a second. Up to four lists it is all but one, from six on 2.
 
     Assumptions
     -----------
     One of the models is right: lists depend on each other only through interactions of fewer lists than all (five
-    lists and more: of pairs), and before the data none of them is more likely than another.
+    lists: as many as ``order`` says; more: of pairs), and before the data none of them is more likely than another.
 
     Attributes
     ----------
     The interval is the equal-tailed one of the mixture of the models' Wald distributions of the log of the unseen
     number, by summation and not by sampling; ``draws`` are draws from the mixture. ``terms`` are those of the best
     model; ``details`` hold the weights of the best models and the least and greatest estimate among models that have
-    at least a thousandth of the weight (none has where very many models are alike). Over more than five lists they
+    at least a thousandth of the weight (none has where very many models are alike). Over more than six lists they
     also say how many models were fitted (``models``), how the search went, and whether its chains agree.
     """
 
@@ -155,6 +166,7 @@ class Averaged:
     referrals: tuple[tuple[str, str], ...] = ()
     seed: int | None = None
     effective: int = EFFECTIVE
+    order: int = 2
 
     def fit(self, table: HistoryTable) -> Result:
         """Estimate from a table of two to twelve lists.
@@ -162,23 +174,25 @@ class Averaged:
         Raises
         ------
         EstimateError
-            Another criterion, an effective number below 1, or a referral that no model holds.
+            Another criterion or order, an effective number below 1, or a referral that no model holds.
         """
         method = f"averaged-{self.criterion}"
-        if self.criterion not in ("bic", "aic") or self.effective < 1:
-            raise EstimateError("models are weighted by bic or aic, and a search needs draws", reason="bad-parameter")
+        if self.criterion not in ("bic", "aic") or self.effective < 1 or self.order not in (2, 3):
+            words = "models are weighted by bic or aic, hold interactions of two or three, and a search needs draws"
+            raise EstimateError(words, reason="bad-parameter")
         reason = check_lists(table, MAX_LISTS)
         if reason:
             return refused(method, "", reason)
         forced = terms_from_names(self.referrals, table.lists)
-        if table.t <= MOST_LISTS:
-            return self._result(method, table, _weigh_all(table, self.criterion, forced))
+        if table.t <= ENUMERATED:
+            order = self.order if table.t == _FIVE else None
+            return self._result(method, table, _weigh_all(table, self.criterion, forced, order))
         seed = table_seed(table, self.seed)
         found = search_models(table.counts, table.t, self.criterion, forced=forced, effective=self.effective, seed=seed)
         if found is None:
             return refused(method, "", "model-not-estimable", details={"models_with_estimate": 0})
         weighed = _weigh_found(table, self.criterion, found)
-        if not found.converged:
+        if not found.steady:
             model = name_generators(weighed.best, table.lists)
             return refused(method, model, "chains-not-agreed", details=weighed.details, terms=weighed.best)
         return self._result(method, table, weighed)
@@ -193,7 +207,8 @@ class Averaged:
         noted = n_hats[weights >= _NOTED]
         if noted.size:
             details |= {"least_noted": float(noted.min()), "greatest_noted": float(noted.max())}
-        mixture = Mixture(weights, fits.intercept[0, order], fits.se_intercept[0, order])
+        means = fits.intercept[0, order]
+        mixture = Mixture(weights, means, np.sqrt(fits.se_intercept[0, order] ** 2 + np.exp(-means)))
         low, high = (mixture.quantile(level) for level in (0.025, 0.975))
         best, furthest = weighed.best, float(np.log(FURTHEST * table.observed))
         n_hat = float((weights * n_hats).sum())
@@ -201,7 +216,8 @@ class Averaged:
         if high > furthest or not np.exp(low) <= n_hat - table.observed <= np.exp(high):
             return refused(method, name_generators(best, table.lists), "unbounded", details=details, terms=best)
         drawn = np.minimum(mixture.draws(_DRAWS, table_seed(table, self.seed)), furthest)
-        kind = "pairwise" if table.t >= _PAIRWISE else "hierarchical"
+        pairwise = table.t > _FIVE or (table.t == _FIVE and self.order == 2)
+        kind = "pairwise" if pairwise else "hierarchical"
         return Result(
             method,
             f"average over {int(order.size)} models, the best: {name_generators(best, table.lists)}",

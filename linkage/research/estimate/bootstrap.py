@@ -24,8 +24,8 @@ class Interval:
     Attributes
     ----------
     kind
-        ``"BCa"``, or ``"percentile"`` where all resamples fall on one side of the estimate, up to which the interval
-        is then stretched, or the correction breaks down; ``"none"`` where no resample has an estimate.
+        ``"BCa"``, or ``"percentile"`` where all resamples fall on one side of the estimate or the correction breaks
+        down; ``"none"`` where no resample has an estimate. Either is stretched to hold the estimate.
     draws
         The resampled estimates that there are.
     missing
@@ -106,6 +106,6 @@ def bca_interval(
             corrected = norm.cdf(z0 + z / (1 - a * z))
     kind = "percentile" if corrected is levels else "BCa"
     lower, upper = np.quantile(draws, corrected, method="median_unbiased")
-    if z0 is None:  # all resamples are on one side: there is nothing to correct by, but the estimate is in it
-        lower, upper = min(lower, n_hat), max(upper, n_hat)
-    return Interval(float(lower), float(upper), kind, a, z0, draws, missing)
+    # Where nearly all resamples are on one side, an interval of them would be without its estimate.
+    lower, upper = min(float(lower), n_hat), max(float(upper), n_hat)
+    return Interval(lower, upper, kind, a, z0, draws, missing)

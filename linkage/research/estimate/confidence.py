@@ -34,9 +34,6 @@ def _bca(details: Mapping[str, object], levels: Floats) -> Floats:
 def log_scale(result: Result, observed: float) -> tuple[float, float] | None:
     """log(N - n) and its standard error from the interval; ``None`` where they are not on that scale."""
     lower, upper = result.lower, result.upper
-    low, high = result.details.get("wald_lower"), result.details.get("wald_upper")
-    if isinstance(low, float) and isinstance(high, float):
-        lower, upper = low, high
     if result.n_hat is None or upper is None or result.n_hat <= observed or upper <= result.n_hat:
         return None
     point, top = np.log(result.n_hat - observed), np.log(upper - observed)

@@ -16,7 +16,7 @@ from linkage.research.estimate.omission import Estimator, drop_empty, fit_varian
 from linkage.research.estimate.result import finite
 from linkage.research.estimate.table import HistoryTable
 
-__all__ = ["Consistency", "internal_consistency", "summarise"]
+__all__ = ["Consistency", "alarm", "internal_consistency", "summarise"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,11 @@ class Consistency:
     model: str
     log_ratio: float | None
     covered: bool | None
+
+    @property
+    def short(self) -> bool:
+        """Whether the estimate, in whole people, is below the known number."""
+        return self.n_hat is not None and round(self.n_hat) < self.truth
 
     def to_dict(self, *, withhold: bool = False) -> dict[str, object]:
         """Give plain values for JSON; ``withhold`` takes the estimates out."""
@@ -101,13 +106,35 @@ def internal_consistency(table: HistoryTable, estimator: Estimator) -> tuple[Con
 
 
 def summarise(rows: Sequence[Consistency]) -> dict[str, float | int | None]:
-    """Sum up over the lists: how many have an estimate, the median log ratio, the share of intervals that cover."""
+    """Sum up over the lists: how many have an estimate, how many of those fall short, the median log ratio, coverage."""
     ratios = [row.log_ratio for row in rows if row.log_ratio is not None]
     covered = [row.covered for row in rows if row.covered is not None]
     return {
         "lists": len(rows),
         "estimated": len(ratios),
+        "short": sum(row.short for row in rows),
         "median_log_ratio": median(ratios) if ratios else None,
         "with_interval": len(covered),
         "covered": sum(covered) / len(covered) if covered else None,
     }
+
+
+def alarm(rows: Sequence[Consistency]) -> str:
+    """Say in a sentence that a method goes wrong on known numbers; empty where it does not, or too few are checked.
+
+    It does where the estimates of most lists, of two at least, fall short, or where no interval of two or more holds
+    the known number. A method that finds too few of those whom somebody knows will hardly find enough of the others.
+    """
+    checked = [row for row in rows if row.n_hat is not None]
+    held = [row.covered for row in checked if row.covered is not None]
+    short = sum(row.short for row in checked)
+    parts = []
+    if len(held) > 1 and not any(held):
+        parts.append(f"its interval misses the known number of all {len(held)} lists that can be checked")
+    if len(checked) > 1 and 2 * short > len(checked):
+        ratio = median(row.n_hat / row.truth for row in checked if row.n_hat is not None)
+        parts.append(
+            f"the other lists make {short} of {len(checked)} lists smaller than they are, half of them"
+            f" {ratio:.2f} times or less: the number above is likely to be too low as well"
+        )
+    return ", and ".join(parts)

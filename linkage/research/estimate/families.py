@@ -22,8 +22,9 @@ from linkage.research.estimate.bounds import Chao, Zelterman
 from linkage.research.estimate.graphs import DecomposableGraphs
 from linkage.research.estimate.latent import LatentClasses
 from linkage.research.estimate.loglinear import Independence
+from linkage.research.estimate.omission import drop_empty
 from linkage.research.estimate.pooled import PooledResult, over_draws
-from linkage.research.estimate.result import Result
+from linkage.research.estimate.result import Result, refused
 from linkage.research.estimate.stepwise import Stepwise
 from linkage.research.estimate.table import HistoryTable
 from linkage.research.estimate.thresholding import Thresholding
@@ -53,6 +54,7 @@ NOT_OFFERED = frozenset({"too-many-lists"})
 AVERAGES = ("averaged-bic", "averaged-aic")
 """The families without which the range of the others is too narrow to stand: see :mod:`linkage.lab.coverage`."""
 
+_FEWEST_LISTS = 3
 _LEAST_RESAMPLES = 200  # of a draw
 _EFFECTIVE = 100  # draws of a search over models, for each partition draw
 Fit = Callable[[HistoryTable], Result]
@@ -81,7 +83,7 @@ def families(
         Number of partition draws over which the results will be pooled; 0 for one table that stands for itself.
     """
     stepwise = Stepwise(referrals=referrals, resamples=resamples, seed=seed)
-    bic, aic = Averaged("bic", referrals=referrals), Averaged("aic", referrals=referrals)
+    bic, aic = Averaged("bic", referrals=referrals), Averaged("aic", referrals=referrals, order=3)
     if draws:
         stepwise = replace(stepwise, resamples=max(_LEAST_RESAMPLES, -(-resamples // draws)), most_without=1.0)
         bic, aic = replace(bic, effective=_EFFECTIVE), replace(aic, effective=_EFFECTIVE)
@@ -132,6 +134,13 @@ def over_partitions(
     tuple of PooledResult
         In the order of :data:`HEADLINE`, of those that are offered.
     """
+
+    def fit(family: str, table: HistoryTable) -> Result:
+        there, _ = drop_empty(table)  # a list that nobody is on in this draw, though it has people in others
+        if there.t < _FEWEST_LISTS:
+            return refused(family, "", "too-few-lists")
+        here = tuple(pair for pair in referrals if set(pair) <= set(there.lists))
+        return families(here, resamples, seed, draws=len(draws))[family](there)
+
     pool = partial(over_draws, draws, effective=effective, partitions=partitions)
-    every = families(referrals, resamples, seed, draws=len(draws))
-    return tuple(pool(fit) for name, fit in every.items() if name in offered)
+    return tuple(pool(partial(fit, family)) for family in HEADLINE if family in offered)

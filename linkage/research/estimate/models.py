@@ -39,6 +39,7 @@ from linkage.research.estimate.result import Result, refused
 from linkage.research.estimate.table import HistoryTable
 
 __all__ = [
+    "ENUMERATED",
     "MOST_LISTS",
     "AllModels",
     "Criterion",
@@ -54,6 +55,11 @@ __all__ = [
 ]
 
 MOST_LISTS = 5
+"""Lists up to which all models are ranked."""
+
+ENUMERATED = 6
+"""Lists up to which all models over pairs are fitted."""
+
 _ALL_ORDERS = 4  # up to so many lists, interactions of every order below t
 _TOP = {5: 100}  # models that are fitted again in each resample
 _TOP_ELSE = 20
@@ -69,18 +75,25 @@ Ints = npt.NDArray[np.int64]
 
 
 @lru_cache(maxsize=32)
-def hierarchical_models(t: int, forced: tuple[int, ...] = ()) -> Models:
+def hierarchical_models(t: int, forced: tuple[int, ...] = (), order: int | None = None) -> Models:
     """All hierarchical models over ``t`` lists that hold the forced interactions, small ones first.
+
+    Parameters
+    ----------
+    order
+        Most lists in an interaction, never all: by default all but one up to four lists, and two from five on. Three
+        over five lists make 6,212 models.
 
     Raises
     ------
     EstimateError
-        More lists than :data:`MOST_LISTS`, or forced interactions that no model holds.
+        More than six lists, more than five with interactions of three, or forced interactions that no model holds.
     """
-    if t > MOST_LISTS:
-        raise EstimateError(f"all models are ranked for at most {MOST_LISTS} lists", reason="too-many-lists")
+    most = min(order or (t if t <= _ALL_ORDERS else 2), t - 1)
+    if t > (ENUMERATED if most <= 2 else MOST_LISTS):
+        raise EstimateError("there are too many models over so many lists", reason="too-many-lists")
     found: list[tuple[int, ...]] = [()]
-    for order in range(2, (t - 1 if t <= _ALL_ORDERS else 2) + 1):
+    for order in range(2, most + 1):
         groups = [sum(1 << j for j in group) for group in combinations(range(t), order)]
         found = [(*model, *more) for model in found for more in _subsets(_allowed(groups, model, order))]
     kept = [model for model in found if set(forced) <= set(model)]

@@ -374,17 +374,21 @@ class _Pool:
         return point, np.array([low, high]), rows.ravel(), parts, error
 
     def _by_rules(self) -> tuple[float, Floats, Floats, Rubin, float]:
-        """Rubin's rules on log(N - n)."""
+        """Rubin's rules on log(N - n), and beside it the variance of n, which differs between tables by itself."""
         chosen = [(r, n) for r, n, there in zip(self.results, self.observed, self.there, strict=True) if there]
         scales = np.array([log_scale(r, float(n)) for r, n in chosen], dtype=np.float64)
         parts = rubin(scales[:, 0], scales[:, 1] ** 2, effective=self.worth)
-        seen = float(np.mean([n for _, n in chosen]))
+        numbers = np.array([n for _, n in chosen])
+        seen, least = float(numbers.mean()), float(numbers.min())
+        across = float(np.sqrt((1 + 1 / self.worth) * numbers.var(ddof=1))) if len(numbers) > 1 else 0.0
+        rng, unseen = np.random.default_rng(0), float(np.exp(parts.q))
         levels = (np.arange(self.size * 4) + 0.5) / (self.size * 4)
-        draws = np.random.default_rng(0).permutation(people(seen, parts.quantiles(levels)))
-        limits = people(seen, parts.quantiles([_LEVELS[0], _LEVELS[2]]))
+        draws = rng.permutation(people(seen, parts.quantiles(levels))) + across * rng.permutation(ndtri(levels))
+        ends = people(seen, parts.quantiles([_LEVELS[0], _LEVELS[2]])) - (seen + unseen)
+        limits = seen + unseen + np.sign(ends) * np.hypot(ends, across * ndtri(_LEVELS[2]))
         self._spread()
-        unseen = float(np.exp(parts.q))
-        return seen + unseen, limits, draws, parts, unseen * float(np.sqrt(parts.between / self.worth))
+        error = float(np.hypot(unseen * np.sqrt(parts.between), across) / np.sqrt(self.worth))
+        return seen + unseen, np.maximum(limits, least), np.maximum(draws, least), parts, error
 
 
 def _count(details: Mapping[str, object], name: str) -> int:

@@ -1,8 +1,9 @@
 """Log-linear models over pairs of many lists, found by a search instead of one by one.
 
-Six lists have 32,768 models over pairs and twelve have 2^66, so they are visited by Markov chain Monte Carlo model
-composition (Madigan & York 1995, International Statistical Review 63:215-232): chains walk over the sets of pairs that
-have an estimate and spend their time on each in proportion to exp(-criterion/2). Three things make them quick.
+Seven lists have two million models over pairs and twelve have 2^66, so they are visited by Markov chain Monte Carlo
+model composition (Madigan & York 1995, International Statistical Review 63:215-232): chains walk over the sets of
+pairs that have an estimate and spend their time on each in proportion to exp(-criterion/2). Three things make them
+quick.
 
 * What a step turns in or out is drawn pair by pair, with chances that fit how often the pair has been in (Griffin,
   Latuszynski & Steel 2021, Biometrika 108:53-69): were pairs in or out independently, every step would be a fresh
@@ -23,7 +24,7 @@ too high so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -50,6 +51,7 @@ _SCALES = 4
 _CERTAIN = 0.02  # no pair is taken to be in or out for certain
 _AT_FIRST = 0.1
 _OVERLOOKED = 0.005
+_AGREED = 2
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -116,6 +118,8 @@ class Search:
         Steps that each chain made altogether.
     effective
         The effective number of draws that was asked for.
+    steady
+        Whether the chains agreed (:attr:`converged`) twice running, the second time after half as many steps again.
     """
 
     models: Models
@@ -126,6 +130,7 @@ class Search:
     acceptance: float
     steps: int
     effective: int
+    steady: bool = False
 
     @cached_property
     def unknown(self) -> float:
@@ -185,7 +190,7 @@ def search_models(
     -------
     Search or None
         None where none of the models that a search starts from has an estimate. After 4,000 steps or 16,000 models it
-        ends though chains do not agree; look at :attr:`Search.converged`.
+        ends though chains do not agree; look at :attr:`Search.steady`.
 
     Raises
     ------
@@ -198,11 +203,14 @@ def search_models(
     if not walk.start():
         return None
     until = float(max(2 * effective, _FEWEST_STEPS))
+    agreed = 0
     while True:
         walk.go(int(until))
         found = walk.search(effective)
-        if found.converged or walk.spent:
-            return found
+        agreed = agreed + 1 if found.converged else 0
+        # Chains that miss a mode together can agree once; what they know by then carries them on.
+        if agreed == _AGREED or walk.spent:
+            return replace(found, steady=agreed == _AGREED)
         walk.adapt()
         until *= _GROWTH
 

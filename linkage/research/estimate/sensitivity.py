@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from linkage.errors import EstimateError
 from linkage.research.estimate.bounds import PairEstimate, pair_estimates
-from linkage.research.estimate.consistency import Consistency, internal_consistency, summarise
+from linkage.research.estimate.consistency import Consistency, alarm, internal_consistency, summarise
 from linkage.research.estimate.loglinear import Independence
 from linkage.research.estimate.offset import (
     RATIOS,
@@ -35,7 +35,7 @@ from linkage.research.estimate.result import REASONS, Result
 from linkage.research.estimate.stepwise import Stepwise
 from linkage.research.estimate.table import HistoryTable
 
-__all__ = ["ALWAYS", "ASSUMPTIONS", "Diagnostics", "Panel", "assumption_text", "diagnostics"]
+__all__ = ["ALWAYS", "ASSUMPTIONS", "Diagnostics", "Panel", "assumption_text", "diagnostics", "model_words"]
 
 _UNCHECKED = (
     "How the lists hang together must be no different among the people whom no list has, and nobody can check that."
@@ -45,7 +45,7 @@ _ALL_MODELS = f"Lists depend on each other in the way that fits the people whom 
 _AVERAGED = f"Lists depend on each other in one of the ways that were averaged over. {_UNCHECKED}"
 _TWO = "Of the two lists, being on one makes a person no more and no less likely to be on the other, and {}."
 _FLOOR = (
-    "This is a floor and no estimate: if lists act alike, there are at least about so many people. People who can be "
+    "This method gives a floor and no estimate: if lists act alike, there are at least about so many people. People who can be "
     "on no list at all are not counted. It takes no notice of which lists are known to refer people to each other."
 )
 
@@ -53,7 +53,7 @@ ASSUMPTIONS: Mapping[str, str] = MappingProxyType(
     {
         "independence": (
             "Being on one list makes a person no more and no less likely to be on any other, but for known referrals. "
-            "Agencies that share clients break this, and then the number is usually too low."
+            "Agencies that share clients break this, and then what it gives is usually too low."
         ),
         "stepwise": _PAIRS,
         "loglinear": f"Lists depend on each other only in the ways that are named here. {_UNCHECKED}",
@@ -67,7 +67,7 @@ ASSUMPTIONS: Mapping[str, str] = MappingProxyType(
         "latent-classes": (
             "People fall into kinds. Within a kind, being on one list makes no other more or less likely, and each "
             "kind is seen often enough that its hidden part can be worked out. People who can be on no list at all are "
-            "not counted. Lists that share clients within a kind make the number too low."
+            "not counted. Lists that share clients within a kind make what it gives too low."
         ),
         "thresholding": _PAIRS,
         "doubly-robust": (
@@ -84,12 +84,13 @@ ASSUMPTIONS: Mapping[str, str] = MappingProxyType(
         "chao-few-lists": _FLOOR,
         "zelterman": (
             "People who were seen once or twice are seen at one common rate, and those never seen share it. If some "
-            "people are much harder to see than others, the number is wrong, and it can be far too high."
+            "people are much harder to see than others, what it gives is wrong, and it can be far too high."
         ),
     }
 )
 """What must be true for each method's number to be right, for a reader who is no statistician."""
 
+_FLOORS = ("chao", "chao-few-lists")
 _ONE_MODEL = ("independence", "stepwise", "loglinear", "all-models-bic", "all-models-aic", "composite-link")
 
 ALWAYS = (
@@ -100,23 +101,31 @@ ALWAYS = (
 """What every method assumes besides."""
 
 
-def assumption_text(result: Result) -> str:
+def model_words(model: str) -> str:
+    """Name a model with what an interaction of minus infinity says: of two lists, that nobody is on both."""
+    return model.replace("(-inf)", " (nobody on both)")
+
+
+def assumption_text(result: Result, *, withhold: bool = False) -> str:
     """Say in plain words what must be true of the world for a result to be right.
 
-    A refusal says why there is no number first. A method without words of its own gives its ``assumption``.
+    A refusal says why there is no number first. A method without words of its own gives its ``assumption``. With
+    ``withhold``, for a table whose verdict is a refusal, nothing is said of a number or a model that is not shown. A
+    floor is said to be one and is right under no assumption of its own.
     """
     parts = []
     if not result.ok:
         reason = REASONS[result.status][0] if result.status in REASONS else result.status
         parts.append(f"No number is given: {reason}.")
-    lead = "A number from this method would be right" if not result.ok else "The number is right"
+    shown = result.ok and not withhold
+    lead = "The number is right" if shown else "A number from this method would be right"
     words = ASSUMPTIONS.get(result.method)
     if words is None:
         told = result.assumption.strip().rstrip(".") or "the model that was used is true"
         words = f"{told[0].upper()}{told[1:]}."
-    parts.append(f"{lead} only if this holds. {words}")
-    if result.terms and result.ok and result.method in _ONE_MODEL:
-        parts.append(f"Dependence that the model allows for: {result.model.replace('(-inf)', ' (nobody on both)')}.")
+    parts.append(words if result.method in _FLOORS else f"{lead} only if this holds. {words}")
+    if result.terms and shown and result.method in _ONE_MODEL:
+        parts.append(f"Dependence that the model allows for: {model_words(result.model)}.")
     parts.append(ALWAYS)
     return " ".join(parts)
 
@@ -130,15 +139,22 @@ class Panel:
     merges: tuple[Variant, ...]
     consistency: tuple[Consistency, ...]
 
+    @property
+    def alarm(self) -> str:
+        """That the estimator goes wrong on numbers that are known; empty where it does not."""
+        found = alarm(self.consistency)
+        return f"known numbers, by {self.result.method}: {found}" if found else ""
+
     def to_dict(self, *, withhold: bool = False) -> dict[str, object]:
         """Give plain values for JSON; ``withhold`` takes the estimates out."""
         return {
             "result": self.result.to_dict(withhold=withhold),
-            "assumption": assumption_text(self.result),
+            "assumption": assumption_text(self.result, withhold=withhold),
             "left_out": [row.to_dict(withhold=withhold) for row in self.left_out],
             "merges": [row.to_dict(withhold=withhold) for row in self.merges],
             "consistency": [row.to_dict(withhold=withhold) for row in self.consistency],
             "consistency_summary": {} if withhold else summarise(self.consistency),
+            "consistency_alarm": "" if withhold else self.alarm,
         }
 
 

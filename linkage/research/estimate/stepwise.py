@@ -35,6 +35,7 @@ __all__ = ["THRESHOLD", "Selection", "Stepwise", "select"]
 THRESHOLD = 0.02  # chosen by simulation in the paper
 _MOST_WITHOUT = 0.05  # of the resamples of a table
 _CHUNK = 2**20  # cells of all resamples that are fitted in one go: bounds memory
+_PAIR, _FEWEST_LISTS = 2, 3
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -203,8 +204,9 @@ class Stepwise:
 
     Attributes
     ----------
-    The interval is BCa over resamples of people (Efron 1987; Chan, Silverman & Vincent 2021). Resamples without an
-    estimate are counted, and above 5% of them there is no interval and no number.
+    The interval is BCa over resamples of people (Efron 1987; Chan, Silverman & Vincent 2021). A resample that nobody of
+    a list is in is estimated from without that list, as a table that nobody of it is in would be, if three are left.
+    Resamples without an estimate are counted, and above 5% of them there is no interval and no number.
     """
 
     threshold: float = THRESHOLD
@@ -263,13 +265,29 @@ class Stepwise:
 
     def _interval(self, table: HistoryTable, n_hat: float, forced: tuple[int, ...]) -> Interval:
         def estimate(counts: Floats) -> Floats:
-            rows = max(1, _CHUNK // counts.shape[1])
-            chunks = [counts[i : i + rows] for i in range(0, len(counts), rows)]
-            parts = [select(c, table.t, threshold=self.threshold, forced=forced).n_hat for c in chunks]
-            return np.concatenate(parts)
+            return _select_on_resamples(counts, table.t, self.threshold, forced)
 
         seed = table_seed(table, self.seed)
         return bca_interval(table.counts, n_hat, estimate, resamples=self.resamples, seed=seed)
+
+
+def _select_on_resamples(counts: Floats, t: int, threshold: float, forced: tuple[int, ...]) -> Floats:
+    """Estimate from each resample, without the lists that nobody in it is on: a table would lose them too."""
+    on = (np.arange(1, 2**t)[:, None] >> np.arange(t)) & 1
+    patterns, which = np.unique(counts @ on > 0, axis=0, return_inverse=True)
+    found = np.full(len(counts), np.nan)
+    for pattern, there in enumerate(patterns):
+        kept = np.flatnonzero(there)
+        if len(kept) < min(t, _FEWEST_LISTS):
+            continue
+        own = np.arange(1, 2 ** len(kept))
+        cells = sum(((own >> i & 1) << int(place) for i, place in enumerate(kept)), start=np.zeros_like(own))
+        held = [[int(np.flatnonzero(kept == j)[0]) for j in kept if pair >> int(j) & 1] for pair in forced]
+        terms = tuple(sum(1 << i for i in places) for places in held if len(places) == _PAIR)
+        every, step = np.flatnonzero(which.ravel() == pattern), max(1, _CHUNK // len(own))
+        for rows in (every[i : i + step] for i in range(0, len(every), step)):
+            found[rows] = select(counts[rows][:, cells - 1], len(kept), threshold=threshold, forced=terms).n_hat
+    return found
 
 
 def _name(terms: tuple[int, ...], empty: set[int], lists: tuple[str, ...]) -> str:

@@ -262,7 +262,7 @@ def test_two_identical_lists_are_never_estimated_from(table, data):
     counts = np.where((cells >> first & 1) == (cells >> second & 1), table.counts, 0)
     alike_lists = HistoryTable(table.lists, counts)
     assume(alike_lists.totals[first])
-    assert estimate(alike_lists, resamples=40).verdict.reason == "identical-lists"
+    assert estimate(alike_lists, resamples=40).verdict.reason in ("identical-lists", "too-few-lists")
 
 
 def test_twelve_lists():

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
 
 from linkage.errors import EstimateError
-from linkage.research.estimate import Fit, HistoryTable, fit_model
+from linkage.research.estimate import Fit, HistoryTable, Independence, fit_model
 from linkage.research.estimate.averaging import Averaged, Mixture
 from linkage.research.estimate.bootstrap import acceleration
 from linkage.research.estimate.gate import check
@@ -23,6 +24,7 @@ from linkage.research.estimate.models import (
     notation,
     rank,
 )
+from linkage.research.estimate.pooled import over_draws
 
 WITH_SEARCH = ("UKdat_5", "UKdat_4", "NewOrl_5", "Kosovo", "Korea", "HIV", "lesbian", "MadiganYork3", "Artificial_3")
 WITH_BIC = tuple(name for name in WITH_SEARCH if name not in ("lesbian", "MadiganYork3"))
@@ -195,12 +197,36 @@ def test_acceleration_is_that_of_leaving_people_out_by_hand(kosovo):
     assert close(acceleration(n, lambda counts: fit_models(counts, 4, models).best("bic")[1]), target, 1e-6)
 
 
-def test_mixture_of_one_model_is_its_wald_interval(kosovo):
+def test_mixture_of_one_model_is_its_wald_interval_and_the_chance_of_the_unseen(kosovo):
     table = kosovo.without(3).without(2)  # two lists: independence alone
     result, fit = Averaged().fit(table), fit_model(table)
     assert result.details["models"] == 1
     assert close(result.n_hat, fit.n_hat, 1e-9)
-    assert close(result.lower, fit.wald()[0], 1e-9) and close(result.upper, fit.wald()[1], 1e-9)
+    unseen = np.array([result.lower, fit.n_hat, result.upper]) - fit.n
+    wald = np.log((fit.wald()[1] - fit.n) / unseen[1]) / norm.ppf(0.975)
+    half = norm.ppf(0.975) * np.sqrt(wald**2 + 1 / unseen[1])
+    np.testing.assert_allclose(np.log(unseen / unseen[1]), [-half, 0, half], rtol=1e-6, atol=1e-9)
+
+
+def test_pooling_of_one_table_many_times_leaves_its_interval(uk):
+    """Where most people are seen, the chance of who is not is most of the interval."""
+    seen = np.random.default_rng(1).random((1000, 4)) < 0.5
+    counts = np.bincount((seen * (1 << np.arange(4))).sum(axis=1), minlength=16)[1:]
+    table = HistoryTable(tuple("ABCD"), counts)
+    alone = Independence().fit(table)
+    pooled = over_draws([table] * 40, Independence().fit).result
+    assert close(
+        np.log((pooled.upper - table.observed) / (pooled.lower - table.observed)),
+        np.log((alone.upper - table.observed) / (alone.lower - table.observed)),
+        0.1,
+    )
+
+
+def test_three_lists_may_interact_over_five(uk):
+    assert [len(hierarchical_models(5, (), order)) for order in (2, 3)] == [1024, 6212]
+    pairs_alone, more = (Averaged("aic", order=order).fit(uk) for order in (2, 3))
+    assert more.upper - more.lower > pairs_alone.upper - pairs_alone.lower
+    assert "hierarchical" in more.assumption and "pairwise" in pairs_alone.assumption
 
 
 def test_mixture_lies_between_its_parts_and_its_draws_are_from_it():
@@ -243,7 +269,10 @@ def test_more_than_five_lists_have_no_models_to_rank(t):
     result = AllModels(resamples=0).fit(HistoryTable(tuple("ABCDEFGHIJKL"[:t]), np.ones(2**t - 1, dtype=np.int64)))
     assert result.status == "too-many-lists" and result.n_hat is None
     with pytest.raises(EstimateError) as caught:
-        hierarchical_models(6)
+        hierarchical_models(7)
+    assert caught.value.reason == "too-many-lists"
+    with pytest.raises(EstimateError) as caught:
+        hierarchical_models(6, (), 3)
     assert caught.value.reason == "too-many-lists"
 
 

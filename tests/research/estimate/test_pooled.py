@@ -87,12 +87,9 @@ def test_an_estimator_without_draws_is_pooled_on_the_log_of_the_unseen(kosovo: H
     fits = {table.digest: Independence().fit(table) for table in tables}
     pooled = over_draws(tables, lambda table: fits[table.digest])
     q = np.log([f.n_hat - kosovo.observed for f in fits.values()])
-    se = np.array(
-        [
-            np.log((f.details["wald_upper"] - kosovo.observed) / (f.details["wald_lower"] - kosovo.observed))
-            for f in fits.values()
-        ]
-    ) / (2 * 1.959964)
+    se = np.array([np.log((f.upper - kosovo.observed) / (f.lower - kosovo.observed)) for f in fits.values()]) / (
+        2 * 1.959964
+    )
     between = 21 / 20 * q.var(ddof=1)
     total = (se**2).mean() + between
     assert pooled.result.n_hat == pytest.approx(kosovo.observed + np.exp(q.mean()))

@@ -51,6 +51,11 @@ def six() -> HistoryTable:
 
 
 @pytest.fixture(scope="module")
+def seven() -> HistoryTable:
+    return population(7, 1500, 3)
+
+
+@pytest.fixture(scope="module")
 def found_of_six(six) -> Search:
     return search_models(six.counts, 6, "bic", effective=60, seed=1)
 
@@ -106,66 +111,78 @@ def test_every_visited_model_passes_the_gate(tables):
         assert check(table.counts, 5, found.models[m]) == 0
 
 
-def test_order_of_the_lists_does_not_matter(six):
-    order = [3, 0, 5, 1, 4, 2]
-    cells = np.arange(1, 64)
+def test_order_of_the_lists_does_not_matter(seven):
+    order = [3, 0, 5, 6, 1, 4, 2]
+    cells = np.arange(1, 128)
     old = sum(((cells >> new & 1) << old) for new, old in enumerate(order))
-    other = HistoryTable(tuple(six.lists[j] for j in order), six.counts[old - 1])
-    assert other.totals.tolist() == six.totals[order].tolist()
-    one, two = (Averaged("aic", effective=150).fit(table) for table in (six, other))
+    other = HistoryTable(tuple(seven.lists[j] for j in order), seven.counts[old - 1])
+    assert other.totals.tolist() == seven.totals[order].tolist()
+    one, two = (Averaged("aic", effective=150).fit(table) for table in (seven, other))
     assert one.ok and two.ok
-    ends = [[r.n_hat - six.observed, r.lower - six.observed, r.upper - six.observed] for r in (one, two)]
+    ends = [[r.n_hat - seven.observed, r.lower - seven.observed, r.upper - seven.observed] for r in (one, two)]
     np.testing.assert_allclose(*ends, rtol=0.05)
     assert ends[0] != ends[1]
 
 
+def test_six_lists_are_enumerated_and_a_small_mode_counts():
+    """A chain of lists, 40 people alone on each and 8 on neighbours: a search overlooked part of what says the most."""
+    counts = np.zeros(63, dtype=np.int64)
+    counts[[2**j - 1 for j in range(6)]] = 40
+    counts[[2**j + 2 ** (j + 1) - 1 for j in range(5)]] = 8
+    table = HistoryTable(tuple("ABCDEF"), counts)
+    result = Averaged("bic").fit(table)
+    assert result.details["models"] == 32_768 and "steps" not in result.details
+    assert result.n_hat == pytest.approx(608, rel=0.01)
+    assert result.upper == pytest.approx(2620, rel=0.01)
+
+
 class TestAveraged:
-    def test_figures_of_the_search(self, six):
-        result = Averaged("aic", effective=150).fit(six)
+    def test_figures_of_the_search(self, seven):
+        result = Averaged("aic", effective=150).fit(seven)
         details = result.details
         assert result.lower < result.n_hat < result.upper
-        assert "pairwise" in result.assumption and set(result.terms) <= set(pairs(6))
+        assert "pairwise" in result.assumption and set(result.terms) <= set(pairs(7))
         assert 0 < details["acceptance"] < 1 and details["rhat"] <= 1.05 and details["effective_draws"] >= 150
         assert details["models_with_weight"] <= details["models_with_estimate"] <= details["models"]
         assert 0 <= details["weight_by_visits"] <= 1
-        assert result.draws.shape == (4000,) and (result.draws > six.observed).all()
+        assert result.draws.shape == (4000,) and (result.draws > seven.observed).all()
 
-    def test_same_table_same_answer_and_seed_matters(self, six):
-        one, again, other = (Averaged(seed=seed, effective=60).fit(six) for seed in (None, None, 5))
+    def test_same_table_same_answer_and_seed_matters(self, seven):
+        one, again, other = (Averaged(seed=seed, effective=60).fit(seven) for seed in (None, None, 5))
         assert (one.n_hat, one.lower, one.upper) == (again.n_hat, again.lower, again.upper)
         assert one.n_hat != other.n_hat
         np.testing.assert_array_equal(one.draws, again.draws)
 
-    def test_known_referrals_are_in_every_model(self, six, found_of_six):
+    def test_known_referrals_are_in_every_model(self, seven, found_of_six):
         pair = 0b100100
-        found = search_models(six.counts, 6, "bic", forced=(pair,), effective=60, seed=1)
+        found = search_models(seven.counts, 7, "bic", forced=(pair,), effective=60, seed=1)
         assert all(pair in model for model in found.models)
         assert not all(pair in model for model in found_of_six.models)
-        assert pair in Averaged(referrals=(("C", "F"),), effective=60).fit(six).terms
+        assert pair in Averaged(referrals=(("C", "F"),), effective=60).fit(seven).terms
 
-    def test_only_pairs_can_be_forced(self, six):
+    def test_only_pairs_can_be_forced(self, seven):
         with pytest.raises(EstimateError) as caught:
-            Averaged(referrals=(("A", "B", "C"),)).fit(six)
+            Averaged(referrals=(("A", "B", "C"),)).fit(seven)
         assert caught.value.reason == "bad-model"
 
-    def test_all_pairs_forced_leave_one_model(self, six):
-        referrals = tuple((a, b) for a in six.lists for b in six.lists if a < b)
-        result = Averaged(referrals=referrals).fit(six)
-        assert result.details["models"] == 1 and len(result.terms) == 15
+    def test_all_pairs_forced_leave_one_model(self, seven):
+        referrals = tuple((a, b) for a in seven.lists for b in seven.lists if a < b)
+        result = Averaged(referrals=referrals).fit(seven)
+        assert result.details["models"] == 1 and len(result.terms) == 21
 
-    def test_fewer_draws_cost_fewer_models(self, six):
-        thin, full = (Averaged("aic", effective=effective).fit(six).details["models"] for effective in (60, 200))
+    def test_fewer_draws_cost_fewer_models(self, seven):
+        thin, full = (Averaged("aic", effective=effective).fit(seven).details["models"] for effective in (60, 200))
         assert thin < full
 
-    def test_no_draws_are_no_search(self, six):
+    def test_no_draws_are_no_search(self, seven):
         with pytest.raises(EstimateError):
-            Averaged(effective=0).fit(six)
+            Averaged(effective=0).fit(seven)
 
 
 class TestRefusals:
-    def test_chains_that_do_not_agree(self, six, monkeypatch):
+    def test_chains_that_do_not_agree(self, seven, monkeypatch):
         monkeypatch.setattr(module, "_MOST_STEPS", 12)
-        result = Averaged().fit(six)
+        result = Averaged().fit(seven)
         assert result.status == "chains-not-agreed"
         assert result.n_hat is None and result.lower is None and result.draws is None
         assert result.details["steps"] == 12
@@ -183,14 +200,14 @@ class TestRefusals:
             assert search.converged is agreed
 
     def test_lists_without_overlap(self):
-        counts = np.zeros(63, dtype=np.int64)
-        counts[[0, 1, 3, 7, 15, 31]] = 20
-        result = Averaged().fit(HistoryTable(tuple("ABCDEF"), counts))
+        counts = np.zeros(127, dtype=np.int64)
+        counts[[0, 1, 3, 7, 15, 31, 63]] = 20
+        result = Averaged().fit(HistoryTable(tuple("ABCDEFG"), counts))
         assert result.status == "model-not-estimable" and result.n_hat is None
         assert result.details["models_with_estimate"] == 0
 
-    def test_counts_beyond_the_precision(self, six):
-        assert Averaged().fit(HistoryTable(six.lists, six.counts * 10**10)).status == "beyond-precision"
+    def test_counts_beyond_the_precision(self, seven):
+        assert Averaged().fit(HistoryTable(seven.lists, seven.counts * 10**10)).status == "beyond-precision"
 
 
 @pytest.mark.parametrize("make", [lambda: population(8, 1500, 5), lambda: population(7, 150, 6, spread=0.2)])

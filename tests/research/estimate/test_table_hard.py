@@ -17,6 +17,7 @@ from linkage.research.estimate import (
     fit_model,
 )
 from linkage.research.estimate.averaging import Averaged
+from linkage.research.estimate.bootstrap import bca_interval
 from linkage.research.estimate.loglinear import MOST_PEOPLE
 from linkage.research.estimate.models import AllModels
 
@@ -166,3 +167,45 @@ def test_an_interval_of_few_resamples_holds_its_estimate():
     table = HistoryTable(("A", "B", "C"), np.array([1, 3, 0, 4, 4, 1, 0]))
     result = AllModels(resamples=20).fit(table)
     assert result.ok and result.lower <= result.n_hat <= result.upper
+
+
+def lists_with_a_tiny_one(tiny: int) -> HistoryTable:
+    """Three lists of some hundred, and a fourth that so many people are on, one of them on another list too."""
+    counts = {0b0001: 150, 0b0010: 140, 0b0100: 120, 0b0011: 60, 0b0101: 50, 0b0110: 45, 0b0111: 25}
+    counts |= {0b1001: 1, 0b1000: tiny - 1} if tiny else {}
+    return HistoryTable(("A", "B", "C", "D"), np.array([counts.get(cell, 0) for cell in range(1, 16)]))
+
+
+@pytest.mark.parametrize("tiny", [0, 1, 2, 3])
+def test_a_list_of_one_or_two_people_does_not_forbid_the_estimate(tiny):
+    """A resample without them is one of three lists, as the table would be."""
+    report = estimate(lists_with_a_tiny_one(tiny), resamples=200)
+    assert report.verdict.status == "estimated"
+    assert report.verdict.high < 3000
+
+
+def test_a_list_that_is_empty_in_some_draws_does_not_forbid_the_estimate():
+    table = lists_with_a_tiny_one(2)
+    draws = [lists_with_a_tiny_one(0 if place % 4 == 0 else 2) for place in range(20)]
+    report = estimate(table, resamples=200, draws=draws)
+    assert report.verdict.status == "estimated"
+    assert all(pooled.reasons == {} for pooled in report.pooled)
+
+
+@pytest.mark.parametrize("below", [0, 1, 2, 5, 195, 199, 200])
+def test_a_bootstrap_interval_holds_its_estimate_wherever_the_resamples_are(below):
+    values = np.concatenate([np.full(below, 990.0), np.full(200 - below, 1010.0)])
+
+    def given(tables):
+        return values[: len(tables)] if len(tables) == 200 else np.full(len(tables), 1000.0)
+
+    found = bca_interval(np.array([50, 40, 30]), 1000.0, given, resamples=200, seed=1)
+    assert found.lower <= 1000.0 <= found.upper
+
+
+def test_more_than_four_lists_say_that_they_were_not_studied():
+    seen = np.random.default_rng(2).random((900, 5)) < 0.3
+    counts = np.bincount((seen * (1 << np.arange(5))).sum(axis=1), minlength=32)[1:]
+    report = estimate(HistoryTable(tuple("ABCDE"), counts), resamples=100)
+    assert any("studied for four lists" in note for note in report.notes)
+    assert not any("studied" in note for note in estimate(lists_with_a_tiny_one(3), resamples=100).notes)
