@@ -1,8 +1,9 @@
 """Figures of a release, drawn from its public document and from nothing else.
 
 Static SVG with text as text, without a date or a random id: the same document gives the same bytes. One dark colour and
-hatching, so that they read in black and white and with any colour vision. A withheld count is a hatched stub marked
-``[c]`` of a length that says nothing. Each figure has its text alternative.
+hatching, so that they read in black and white and with any colour vision. A withheld count is hatched lightly over
+the whole width and marked ``[c]``, so that nobody takes it for a small one; the words beside each figure that has such
+a bar say so. Each figure has its text alternative.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from linkage.research.tables import TOTAL
 __all__ = ["FILL", "GRID", "INK", "METHODS", "PALE", "WIDTH", "Drawing", "bars", "draw", "draw_all"]
 
 INK, FILL, PALE, GRID = "#1a1a1a", "#1f4e79", "#dfe7ef", "#d0d0d0"
+_LINES = "#8c8c8c"  # of hatching: as light as can be seen
+_HATCHED = " A hatched bar marked [c] is a withheld count: its length says nothing."
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "linkage release",
     "svg.fonttype": "none",
@@ -67,8 +70,8 @@ class Drawing:
 
 def draw_all(document: Document) -> list[Drawing]:
     """Draw the figures for which the document has anything to show."""
-    drawings = [_lists(document), _overlaps(document), _systems(document)]
-    drawings += [_years(document)]
+    drawings = [_lists(document), *([_overlaps(document)] if len(document.lists) > 1 else [])]
+    drawings += [_systems(document), _years(document)]
     if document.estimate.status == "estimated":
         drawings.append(_estimates(document))
     return drawings
@@ -82,6 +85,11 @@ def table_of(document: Document, name: str) -> TableEntry:
 def _counts(entry: TableEntry) -> dict[str, int | None]:
     """Return value -> count of a table of one dimension, without the total."""
     return {cell.values[0]: cell.count for cell in entry.cells if cell.values[0] != TOTAL}
+
+
+def _in_words(parts: Sequence[str], counts: Sequence[int | None]) -> str:
+    """Write the counts of a figure; where one is withheld, what its bar is."""
+    return f"{'; '.join(parts)}.{_HATCHED if None in counts else ''}"
 
 
 def _said(count: int | None, unit: str = "") -> str:
@@ -119,37 +127,39 @@ def _escape(text: str) -> str:
 
 
 def bars(axes: Axes, labels: Sequence[str], counts: Sequence[int | None], *, across: bool) -> None:
-    """Draw bars with their counts; a withheld one is a stub of fixed length."""
+    """Draw bars with their counts; a withheld one is hatched lightly over the whole width."""
     longest = max([count for count in counts if count is not None], default=0) or 1
-    stub = longest * 0.06
+    whole = longest * (1.15 if across else 1.12)
+    gap = longest * 0.015
     places = list(range(len(labels)))
     for at, count in zip(places, counts, strict=True):
-        size = stub if count is None else float(count)
+        size = whole if count is None else float(count)
         corner, width, height = ((0, at - 0.33), size, 0.66) if across else ((at - 0.33, 0), 0.66, size)
         bar = matplotlib.patches.Rectangle(
             corner,
             width,
             height,
             facecolor=FILL if count is not None else "white",
-            edgecolor=FILL if count is not None else INK,
+            edgecolor=FILL if count is not None else _LINES,
             hatch=None if count is not None else "////",
         )
         axes.add_patch(bar)
+        end = gap if count is None else size + gap
+        behind = {"facecolor": "white", "edgecolor": "none", "pad": 1.5} if count is None else None
         text = "[c]" if count is None else f"{count:,}"
-        gap = longest * 0.015
         if across:
-            axes.text(size + gap, at, text, va="center", ha="left")
+            axes.text(end, at, text, va="center", ha="left", bbox=behind)
         else:
-            axes.text(at, size + gap, text, va="bottom", ha="center")
+            axes.text(at, end, text, va="bottom", ha="center", bbox=behind)
     if across:
         axes.set_yticks(places, labels)
         axes.set_ylim(len(labels) - 0.5, -0.5)
-        axes.set_xlim(0, longest * 1.15)
+        axes.set_xlim(0, whole)
         axes.tick_params(axis="y", length=0)
     else:
         axes.set_xticks(places, labels)
         axes.set_xlim(-0.6, len(labels) - 0.4)
-        axes.set_ylim(0, longest * 1.12)
+        axes.set_ylim(0, whole)
         axes.tick_params(axis="x", length=0)
     # The bars carry their numbers: ticks would only repeat them, and could be read below the floor.
     (axes.set_xticks if across else axes.set_yticks)([])
@@ -161,7 +171,7 @@ def _lists(document: Document) -> Drawing:
     counts = [cells[name, TOTAL] for name in document.lists]
     labels = [*document.lists, "all, each once"]
     counts.append(document.persons)
-    words = "; ".join(f"{label}: {_said(count)}" for label, count in zip(labels, counts, strict=True)) + "."
+    words = _in_words([f"{label}: {_said(count)}" for label, count in zip(labels, counts, strict=True)], counts)
     title = "Persons on each list, and all together counted once"
     return draw(
         "lists", title, words, (WIDTH, 0.3 + 0.36 * len(labels)), lambda a: bars(a, labels, counts, across=True)
@@ -172,7 +182,8 @@ def _overlaps(document: Document) -> Drawing:
     """Draw who is on two lists as lines of dots and bars, in the manner of an UpSet figure (Lex et al. 2014).
 
     A release tells how many are on both of two lists, whatever others they are on, and not who is on exactly which. The
-    frequent pairs come first; withheld ones follow in the order of the lists, so that their place says nothing.
+    frequent pairs come first; withheld ones follow in the order of the lists, so that their place says nothing. There
+    are two lists at least.
     """
     cells = {cell.values: cell.count for cell in table_of(document, "overlaps").cells}
     lists = document.lists
@@ -180,9 +191,6 @@ def _overlaps(document: Document) -> Drawing:
     pairs = sorted(every, key=lambda row: (row[0] is None, -(row[0] or 0), row[1:]))
 
     def paint(axes: Axes) -> None:
-        if not pairs:
-            axes.set_axis_off()
-            return
         matrix, right = _side_by_side(axes, max(1.0, 0.5 * len(lists)), 4)
         for at, (_, *both) in enumerate(pairs):
             matrix.plot(range(len(lists)), [at] * len(lists), "o", mfc="white", mec=GRID, ms=7, zorder=2)
@@ -197,10 +205,11 @@ def _overlaps(document: Document) -> Drawing:
             side.set_visible(False)
         bars(right, [""] * len(pairs), [count for count, *_ in pairs], across=True)
 
-    words = "; ".join(f"on both {lists[a]} and {lists[b]}: {_said(count)}" for count, a, b in pairs)
+    parts = [f"on both {lists[a]} and {lists[b]}: {_said(count)}" for count, a, b in pairs]
+    words = _in_words(parts, [count for count, *_ in pairs])
     title = "Persons on both of two lists, whatever other lists they are on"
-    height = 0.5 + 0.07 * max(len(name) for name in lists) + 0.27 * max(len(pairs), 1)
-    return draw("overlaps", title, f"{words}." if words else "One list.", (WIDTH, height), paint)
+    height = 0.5 + 0.07 * max(len(name) for name in lists) + 0.27 * len(pairs)
+    return draw("overlaps", title, words, (WIDTH, height), paint)
 
 
 def _side_by_side(axes: Axes, *widths: float) -> list[Axes]:
@@ -213,17 +222,19 @@ def _side_by_side(axes: Axes, *widths: float) -> list[Axes]:
 def _systems(document: Document) -> Drawing:
     counts = _counts(table_of(document, "systems"))
     labels = [f"{size} system" + ("s" if size != "1" else "") for size in counts]
-    words = "; ".join(f"known to {label}: {_said(count)}" for label, count in zip(labels, counts.values(), strict=True))
     numbers = list(counts.values())
+    words = _in_words(
+        [f"known to {label}: {_said(count)}" for label, count in zip(labels, numbers, strict=True)], numbers
+    )
     size = (WIDTH, 0.3 + 0.36 * len(labels))
     title = "Persons by the number of systems that know them"
-    return draw("systems", title, f"{words}.", size, lambda a: bars(a, labels, numbers, across=True))
+    return draw("systems", title, words, size, lambda a: bars(a, labels, numbers, across=True))
 
 
 def _years(document: Document) -> Drawing:
     counts = _counts(table_of(document, "years"))
-    words = "; ".join(f"{year}: {_said(count)}" for year, count in counts.items()) + "."
     labels, numbers = list(counts), list(counts.values())
+    words = _in_words([f"{year}: {_said(count)}" for year, count in counts.items()], numbers)
     title = "Persons by year; a person counts once in each year"
     return draw("years", title, words, (WIDTH, 2.6), lambda a: bars(a, labels, numbers, across=False))
 

@@ -13,6 +13,7 @@ from linkage.research.bundle import Document, TableEntry, protected_tables
 from linkage.research.disclosure import ProtectedTable, shares
 from linkage.research.estimate.families import HEADLINE
 from linkage.research.figures import METHODS, draw_all
+from linkage.research.histories import UNKNOWN
 from linkage.research.tables import TOTAL
 
 __all__ = ["render_report"]
@@ -42,7 +43,8 @@ _SECTIONS = (
             "history_other",
             "missing",
         ),
-        "Contacts with the agencies before or beside trafficking, over all systems. A person can be in several rows.",
+        "Contacts with the agencies before or beside trafficking, over all systems. A person can be in several rows of "
+        "the tables of kinds and of reports; who is not known to have been missing or in care counts as not.",
     ),
     (
         "systems",
@@ -57,6 +59,12 @@ _SECTIONS = (
         "Shares are of the list's total. A person on two lists is in both columns.",
     ),
 )
+
+_ALONE = {
+    "systems": ("The list", "One list meets no other."),
+    "profiles": ("Who is on the list", "Shares are of the list's total."),
+}
+"""Title and introduction of sections about several lists where there is one."""
 
 _LABELS = {
     TOTAL: "all",
@@ -104,8 +112,13 @@ def render_report(document: Document) -> str:
     """
     tables = {table.name: _layout(table) for table in protected_tables(document)}
     placed = {name for _, _, names, _ in _SECTIONS for name in names}
+    alone = _ALONE if len(document.lists) == 1 else {}
     sections = [
-        {"id": key, "title": title, "intro": intro, "tables": [tables[name] for name in names if name in tables]}
+        {
+            "id": key,
+            **dict(zip(("title", "intro"), alone.get(key, (title, intro)), strict=True)),
+            "tables": [tables[name] for name in names if name in tables],
+        }
         for key, title, names, intro in _SECTIONS
     ]
     rest = [table for name, table in tables.items() if name not in placed]
@@ -125,6 +138,10 @@ def render_report(document: Document) -> str:
         methods=METHODS,
         families=_families(document),
         bearing=_bearing(document),
+        several=len(document.lists) > 1,
+        occupied=sum(size != 0 for size in _sizes(document).values()),
+        at_counted=document.estimate.low is not None and document.estimate.low == document.persons,
+        unknown=_unknown(document),
         withheld=sum(cell.count is None for entry in document.tables for cell in entry.cells),
         cells=sum(len(entry.cells) for entry in document.tables),
         sizes=_sizes(document),
@@ -139,12 +156,26 @@ def _families(document: Document) -> dict[str, Any]:
     """Name the families that make the range, those that do not, and those that have no line of their own."""
     made = document.estimate.families
     printed = {entry.method for entry in document.estimate.methods}
+    uppers = {entry.method: entry.upper for entry in document.estimate.methods if entry.upper is not None}
+    end, highest = document.estimate.high, max((uppers[name] for name in made if name in uppers), default=0)
     return {
         "number": _NUMBERS[len(made)],
         "names": [METHODS[name] for name in made],
         "absent": [METHODS[name] for name in HEADLINE if name not in made],
         "unprinted": [METHODS[name] for name in made if name not in printed],
+        "above": [METHODS[name] for name in made if name not in uppers] if end is not None and end > highest else [],
     }
+
+
+def _unknown(document: Document) -> list[tuple[str, int | None]]:
+    """Return each kind of history that nothing is known about for somebody, and for how many."""
+    return [
+        (entry.name.removeprefix("history_"), cell.count)
+        for entry in document.tables
+        if entry.name.startswith("history_")
+        for cell in entry.cells
+        if cell.values == (UNKNOWN, TOTAL)
+    ]
 
 
 def _environment() -> jinja2.Environment:
@@ -156,6 +187,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["number"] = lambda count: "[c]" if count is None else f"{count:,}"
+    environment.filters["first_upper"] = lambda text: text[:1].upper() + text[1:]
     environment.filters["percent"] = lambda share: "" if share is None else f"{100 * share:.0f}%"
     environment.filters["word"] = _word
     return environment

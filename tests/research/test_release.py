@@ -170,9 +170,11 @@ def test_of_draws_on_which_the_chains_did_not_agree_no_quality_is_said(
     assert (linkage["precision"], linkage["recall"], linkage["by_sources"]) == (None, None, [])
     text = (made.folder / "report.html").read_text(encoding="utf-8")
     assert "No expected precision or recall is given" in text and "Expected precision" not in text
+    assert "The expected figures are computed" not in text
     text = (two_release.folder / "report.html").read_text(encoding="utf-8")
     agreed = two_release.document
     assert agreed.linkage.precision is not None and agreed.linkage.by_sources and "Expected precision" in text
+    assert "The expected figures are computed" in text
     assert "withheld" not in json.loads((two_release.folder / "release.json").read_text(encoding="utf-8"))["linkage"]
     assert [entry.cells for entry in agreed.tables] == [entry.cells for entry in made.document.tables]
 
@@ -325,8 +327,15 @@ def test_one_list_or_two_are_counted_and_not_estimated(
     assert (said.status, said.reason, said.low, said.families) == ("refused", "too-few-lists", None, ())
     assert [(m.method, m.status, m.n_hat) for m in said.methods] == [(name, "too-few-lists", None) for name in STATED]
     words = {drawing.name: drawing.words for drawing in draw_all(document)}
-    both = f"on both mpd and dcf: {summary.count('overlaps', 'mpd', 'dcf')}." if lists == 2 else "One list."
-    assert words["overlaps"] == both
+    text = (summary.folder / "report.html").read_text(encoding="utf-8")
+    if lists == 2:
+        assert words["overlaps"] == f"on both mpd and dcf: {summary.count('overlaps', 'mpd', 'dcf')}."
+        assert "2 systems" in text and "at least one of the 2 lists" in text
+    else:
+        assert "overlaps" not in words and not re.search(
+            r"\b1 (systems|lists)|whatever other lists|several lists", text
+        )
+        assert "on the one list" in text
 
 
 def test_which_counts_are_spared_hangs_on_no_estimate(maker: Any, large: Any, small: Any, sparse: Any) -> None:
