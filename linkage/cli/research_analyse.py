@@ -9,6 +9,7 @@ from typing import Annotated
 import cyclopts
 
 from linkage.cli.console import open_settings, print_json, say, working
+from linkage.cli.research_estimate import AGREEMENT
 from linkage.cli.research_open import open_run, permitted
 from linkage.errors import EstimateError
 from linkage.exchange.site import open_analysis
@@ -101,6 +102,10 @@ def analyse(
         say(f"remedy: {verdict.remedy}")
     else:
         say(f"estimated ({verdict.reason}): {verdict.words}")
+        if verdict.reason == "families-agree":
+            say(AGREEMENT)
+    for alarm in analysis.alarms:
+        say(f"warning: {alarm}")
     for note in analysis.notes:
         say(f"note: {note}")
     say(f"analysis written: {out}")

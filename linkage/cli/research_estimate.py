@@ -18,8 +18,15 @@ from linkage.errors import EstimateError
 
 if TYPE_CHECKING:
     from linkage.research.estimate import Diagnostics, Report
+    from linkage.research.estimate.sensitivity import Panel
 
-__all__ = ["estimate"]
+__all__ = ["AGREEMENT", "estimate"]
+
+AGREEMENT = (
+    "agreement is no proof: people differ in how easily they are seen and lists depend on each other, and then all"
+    " families can be wrong in the same direction"
+)
+"""What is said beside families that agree."""
 
 
 def estimate(
@@ -116,6 +123,8 @@ def _number(value: float | None) -> str:
 
 
 def _show(console: Console, report: Report, *, title: str = "all together") -> None:
+    from linkage.research.estimate.sensitivity import model_words
+
     names: Sequence[str] = report.table.lists
     table = Table(
         title=f"{escape(title)}: {report.table.observed:,} people on {len(names)} lists: {escape(', '.join(names))}",
@@ -123,7 +132,7 @@ def _show(console: Console, report: Report, *, title: str = "all together") -> N
     )
     table.add_column("method")
     table.add_column("model")
-    for column in ("estimate", "from", "to"):
+    for column in ("estimate", "95% from", "95% to"):
         table.add_column(column, justify="right")
     table.add_column("status")
     refused = report.verdict.status == "refused"
@@ -132,7 +141,7 @@ def _show(console: Console, report: Report, *, title: str = "all together") -> N
         numbers = (result.n_hat, result.lower, result.upper) if shown else (None, None, None)
         status = "withheld" if result.ok and refused else result.status
         status = "in the range" if result.method in report.verdict.families else status
-        table.add_row(result.method, escape(result.model), *map(_number, numbers), status)
+        table.add_row(result.method, escape(model_words(result.model)), *map(_number, numbers), status)
     console.print(table)
     verdict = report.verdict
     if refused:
@@ -143,6 +152,8 @@ def _show(console: Console, report: Report, *, title: str = "all together") -> N
             f"estimated: {_number(verdict.low)} to {_number(verdict.high)} ({verdict.reason}: {verdict.words})",
             soft_wrap=True,
         )
+        if verdict.reason == "families-agree":
+            console.print(AGREEMENT, soft_wrap=True)
         console.print(f"the range is made of the intervals of: {', '.join(verdict.families)}", soft_wrap=True)
     for note in report.notes:
         console.print(f"note: {escape(note)}", soft_wrap=True)
@@ -160,20 +171,47 @@ def _show_diagnostics(console: Console, beside: Diagnostics) -> None:
     }
     left_out = {f"without {row.lists[0]}": row.n_hat for row in panel.left_out}
     merged = {f"{' and '.join(row.lists)} as one": row.n_hat for row in panel.merges}
+    raised = False
     for label, numbers in (
         ("a list is left out", left_out),
         ("two lists are one", merged),
         ("two lists depend", ratios),
     ):
         there = {name: number for name, number in numbers.items() if number is not None}
+        raised = raised or any(number < beside.observed for number in there.values())
+        there = {name: max(number, beside.observed) for name, number in there.items()}
         if there:
             least, greatest = min(there, key=there.__getitem__), max(there, key=there.__getitem__)
             ends = (_number(there[least]), escape(least), _number(there[greatest]), escape(greatest))
             table.add_row(label, *ends)
     console.print(table)
-    known = [row for row in panel.consistency if row.n_hat is not None]
-    for row in known:
+    if raised:
         console.print(
-            f"known number: {row.truth:,} are on {escape(row.list)}; the other lists alone give {_number(row.n_hat)}",
+            f"without a list, people who are on it alone are not counted: an estimate below the {beside.observed:,} who"
+            " were counted is shown as that number",
             soft_wrap=True,
         )
+    _show_known(console, panel)
+    for alarm in (panel.alarm for panel in beside.panels if panel.alarm):
+        console.print(f"warning: {alarm}", soft_wrap=True)
+
+
+def _show_known(console: Console, panel: Panel) -> None:
+    """Show how the estimator does on numbers that are known, and which lists cannot be checked."""
+    from linkage.research.estimate import REASONS
+
+    if not panel.consistency:
+        return
+    head = (
+        "check on known numbers (stepwise): how many people are on a list is counted; estimated from the other lists"
+        " alone, it should come out about the same"
+    )
+    console.print(head, soft_wrap=True)
+    for row in panel.consistency:
+        name = escape(row.list)
+        if row.n_hat is None:
+            why = REASONS[row.status][0] if row.status in REASONS else row.status
+            told = f"{name}: cannot be checked: among the people on it, {why}"
+        else:
+            told = f"{name}: {row.truth:,} are on it; the other lists give {_number(row.n_hat)}"
+        console.print(f"  {told}", soft_wrap=True)

@@ -73,7 +73,7 @@ class Family:
         return {
             "method": self.on_map.method,
             "headline": self.headline,
-            "assumption": assumption_text(self.best),
+            "assumption": assumption_text(self.best, withhold=withhold),
             "on_map": self.on_map.to_dict(withhold=withhold),
             "over_draws": None if pooled is None else pooled.to_dict(withhold=withhold),
             "width_from_linkage": pooled.width_share if pooled is not None and shown else None,
@@ -134,6 +134,11 @@ class Analysis:
         return self.report.verdict.status == "refused"
 
     @property
+    def alarms(self) -> tuple[str, ...]:
+        """What speaks against the number beside which it stands: methods that go wrong on numbers that are known."""
+        return () if self.refused else tuple(panel.alarm for panel in self.diagnostics.panels if panel.alarm)
+
+    @property
     def families(self) -> tuple[Family, ...]:
         """Every method, on the map and over the draws."""
         pooled = {result.result.method: result for result in self.report.pooled}
@@ -165,6 +170,7 @@ class Analysis:
                 "lists": list(self.report.table.lists),
                 "referrals": report["referrals"],
                 "verdict": report["verdict"],
+                "alarms": list(self.alarms),
                 "per_1000": None if self.rate is None else self.rate.to_dict(),
                 "partition_draws": {"used": self.draws, "there": self.draws_there},
                 "families": [family.to_dict(withhold=withhold) for family in self.families],

@@ -11,6 +11,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from linkage.research.analysis import CONFIDENTIAL, Analysis, Family
 from linkage.research.analysis_parts import Unit, reason_words
 from linkage.research.estimate import Result, assumption_text
 from linkage.research.estimate.omission import Variant
-from linkage.research.estimate.sensitivity import ALWAYS
+from linkage.research.estimate.sensitivity import ALWAYS, model_words
 from linkage.research.figures import METHODS, Drawing
 from linkage.research.figures_estimate import (
     Combination,
@@ -162,16 +163,16 @@ def render_analysis(analysis: Analysis) -> str:
             verdict=analysis.report.verdict,
             table=analysis.report.table,
             figures=figures,
-            assumption=_assumption,
+            assumption=partial(_assumption, withhold=analysis.refused),
             always=ALWAYS,
             by=_BY,
         )
     )
 
 
-def _assumption(result: Result) -> str:
+def _assumption(result: Result, *, withhold: bool) -> str:
     """Give a method's own assumption; what all share is said once."""
-    return assumption_text(result).removesuffix(ALWAYS).strip()
+    return assumption_text(result, withhold=withhold).removesuffix(ALWAYS).strip()
 
 
 def _environment() -> jinja2.Environment:
@@ -187,6 +188,7 @@ def _environment() -> jinja2.Environment:
     environment.filters["percent"] = lambda share: "" if share is None else f"{100 * share:.0f}%"
     environment.filters["method"] = method_name
     environment.filters["in_text"] = in_text
+    environment.filters["model"] = model_words
     environment.filters["reason"] = lambda code: reason_words(code)[0]
     environment.filters["remedy"] = lambda code: reason_words(code)[1]
     environment.filters["word"] = lambda value: str(value).replace("_", " ")

@@ -258,6 +258,19 @@ def test_the_page_needs_nothing_else_and_has_its_figures_in_words(page: str, pla
     assert "nobody can check that" in words and "None" not in words and "nan" not in words.split()
 
 
+def test_methods_that_go_wrong_on_known_numbers_are_named_beside_the_headline(seen: Analysis) -> None:
+    stepwise, independence = seen.diagnostics.panels
+    missed = tuple(replace(row, n_hat=1.0, covered=False) for row in independence.consistency)
+    panels = (replace(stepwise, consistency=()), replace(independence, consistency=missed))
+    wrong = replace(seen, diagnostics=replace(seen.diagnostics, panels=panels))
+    (alarm,) = wrong.to_dict()["alarms"]
+    assert alarm.startswith("known numbers, by independence: its interval misses the known number of all 4 lists")
+    card = words_of(render_analysis(wrong)).split("people, seen and unseen")[1].split("What must be true")[0]
+    assert f"Warning: {alarm}." in card
+    right = replace(seen, diagnostics=replace(seen.diagnostics, panels=(panels[0],)))
+    assert right.to_dict()["alarms"] == [] and "Warning" not in words_of(render_analysis(right))
+
+
 def test_a_refusal_has_a_reason_and_a_remedy_and_no_number(refusal: Analysis) -> None:
     assert refusal.refused
     plain, page = refusal.to_dict(), render_analysis(refusal)
@@ -269,6 +282,10 @@ def test_a_refusal_has_a_reason_and_a_remedy_and_no_number(refusal: Analysis) ->
     assert not any(value is not None for path, value in walk(plain) if path[-1] == "n_hats")
     assert plain["strata"] == [] and plain["series"] is None
     assert "strata and years are not estimated, since nothing can be said of everybody" in plain["notes"]
+    assumptions = words.split("What must be true")[2].split("Lists and overlaps")[0]
+    assert "would be right" in assumptions and not re.search("(?i)the number", assumptions)
+    assert assumptions.count("In every case") == 1 and plain["alarms"] == []
+    assert not any("he number is right" in value for path, value in walk(plain) if path[-1] == "assumption")
     assert plain["diagnostics"]["observed"] > 0 and plain["histories"]
     assert len(re.findall("<svg", page)) == 1
     assert not re.search(r"\d to \d", words.replace("2013-01 to 2016-12", ""))

@@ -106,7 +106,7 @@ def internal_consistency(table: HistoryTable, estimator: Estimator) -> tuple[Con
 
 
 def summarise(rows: Sequence[Consistency]) -> dict[str, float | int | None]:
-    """Sum up over the lists: how many have an estimate, how many of those fall short, the median log ratio, coverage."""
+    """Sum up over the lists: how many have an estimate, how many fall short, the median log ratio, coverage."""
     ratios = [row.log_ratio for row in rows if row.log_ratio is not None]
     covered = [row.covered for row in rows if row.covered is not None]
     return {
@@ -134,7 +134,7 @@ def alarm(rows: Sequence[Consistency]) -> str:
     if len(checked) > 1 and 2 * short > len(checked):
         ratio = median(row.n_hat / row.truth for row in checked if row.n_hat is not None)
         parts.append(
-            f"the other lists make {short} of {len(checked)} lists smaller than they are, half of them"
-            f" {ratio:.2f} times or less: the number above is likely to be too low as well"
+            f"estimated from the other lists, {short} of {len(checked)} lists come out smaller than they are (the"
+            f" middle one {ratio:.2f} times): the number above is likely to be too low as well"
         )
     return ", and ".join(parts)

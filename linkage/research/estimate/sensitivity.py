@@ -45,8 +45,9 @@ _ALL_MODELS = f"Lists depend on each other in the way that fits the people whom 
 _AVERAGED = f"Lists depend on each other in one of the ways that were averaged over. {_UNCHECKED}"
 _TWO = "Of the two lists, being on one makes a person no more and no less likely to be on the other, and {}."
 _FLOOR = (
-    "This method gives a floor and no estimate: if lists act alike, there are at least about so many people. People who can be "
-    "on no list at all are not counted. It takes no notice of which lists are known to refer people to each other."
+    "This method gives a floor and no estimate: if lists act alike, there are at least about so many people. People "
+    "who can be on no list at all are not counted. It takes no notice of which lists are known to refer people to each "
+    "other."
 )
 
 ASSUMPTIONS: Mapping[str, str] = MappingProxyType(

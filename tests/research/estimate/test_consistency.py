@@ -7,7 +7,7 @@ import math
 import pytest
 
 from linkage.research.estimate import Independence, Stepwise, fit_model
-from linkage.research.estimate.consistency import internal_consistency, summarise
+from linkage.research.estimate.consistency import Consistency, alarm, internal_consistency, summarise
 from linkage.research.estimate.omission import drop_empty
 
 ESTIMATORS = {"stepwise": Stepwise(resamples=0), "main": Independence()}
@@ -78,3 +78,29 @@ def test_withheld_rows_keep_counts_and_lose_estimates(uk):
     plain = row.to_dict(withhold=True)
     assert (plain["truth"], plain["observed"]) == (row.truth, row.observed)
     assert all(plain[key] is None for key in ("n_hat", "lower", "upper", "log_ratio", "covered"))
+
+
+def known(truth: int, n_hat: float | None, covered: bool | None = None) -> Consistency:
+    status = "ok" if n_hat is not None else "too-few-lists"
+    ratio = math.log(n_hat / truth) if n_hat else None
+    return Consistency("A", truth, 9, ("B", "C"), n_hat, None, None, status, "", ratio, covered)
+
+
+def test_the_alarm_is_raised_where_most_lists_fall_short():
+    short = alarm([known(82, 36.2), known(39, 28.6), known(35, 60.0), known(50, None)])
+    assert short == (
+        "estimated from the other lists, 2 of 3 lists come out smaller than they are (the middle one 0.73 times):"
+        " the number above is likely to be too low as well"
+    )
+    assert alarm([known(82, 36.2), known(39, 41.0)]) == ""  # half is not most
+    assert alarm([known(82, 81.6), known(39, 38.7)]) == ""  # in whole people they are right
+    assert alarm([known(82, 36.0)]) == alarm([known(82, None)]) == alarm([]) == ""
+    assert summarise([known(82, 36.2), known(39, 41.0), known(5, None)])["short"] == 1
+
+
+def test_the_alarm_is_raised_where_every_interval_misses():
+    missed = alarm([known(82, 90.0, covered=False), known(39, 50.0, covered=False), known(9, 12.0)])
+    assert missed == "its interval misses the known number of all 2 lists that can be checked"
+    assert alarm([known(82, 90.0, covered=False), known(39, 50.0, covered=True)]) == ""
+    both = alarm([known(82, 40.0, covered=False), known(39, 20.0, covered=False)])
+    assert both.startswith(missed) and both.endswith("too low as well")

@@ -44,6 +44,48 @@ def test_table_for_people(histories, capsys):
     assert "stepwise" in shown
 
 
+def test_known_numbers_that_fall_short_raise_the_alarm_and_a_floor_is_what_was_counted(tmp_path, capsys):
+    path = tmp_path / "short.csv"
+    path.write_text("A,B,C,count\n1,0,0,60\n0,1,0,20\n0,0,1,15\n1,1,0,8\n1,0,1,9\n0,1,1,6\n1,1,1,25\n")
+    run("estimate", path, "--resamples", 100)
+    shown = capsys.readouterr().out
+    assert "A: 102 are on it; the other lists give 45" in shown
+    assert "warning: known numbers, by stepwise: estimated from the other lists, 3 of 3 lists" in shown
+    assert "the number above is likely to be too low as well" in shown
+    assert "95% from" in shown and "95% to" in shown
+    # without A it is 83 of the 143
+    assert "an estimate below the 143 who were counted is shown as that number" in shown
+    assert [cell.strip() for cell in shown.split("a list is left")[1].split("│")[1:3]] == ["143", "without A"]
+    run("estimate", path, "--resamples", 100, "--json")
+    panel = json.loads(capsys.readouterr().out)["diagnostics"]["estimators"][0]
+    assert panel["consistency_summary"]["short"] == 3 and "too low as well" in panel["consistency_alarm"]
+    assert panel["left_out"][0]["observed"] == 83
+
+
+def test_a_list_that_cannot_be_checked_is_named_with_the_reason(tmp_path, capsys):
+    path = tmp_path / "sparse.csv"
+    path.write_text("A,B,C,count\n1,0,0,40\n0,1,0,30\n0,0,1,25\n1,1,0,8\n1,0,1,6\n0,1,1,5\n")
+    run("estimate", path, "--resamples", 100)
+    shown = capsys.readouterr().out
+    for name in "ABC":
+        assert f"  {name}: cannot be checked: among the people on it, " in shown
+    assert "warning: known numbers" not in shown
+
+
+def test_families_that_agree_do_not_reassure(tmp_path, capsys):
+    from linkage.cli.research_estimate import AGREEMENT
+
+    told = {}
+    for name, count in (("agree", 1), ("differ", 60)):
+        path = tmp_path / f"{name}.csv"
+        rows = f"1,0,0,80\n0,1,0,80\n0,0,1,80\n1,1,0,40\n1,0,1,40\n0,1,1,40\n1,1,1,{20 * count}\n"
+        path.write_text(f"A,B,C,count\n{rows}")
+        run("estimate", path, "--resamples", 100)
+        told[name] = capsys.readouterr().out
+    assert "families-agree" in told["agree"] and AGREEMENT in told["agree"]
+    assert "families-differ" in told["differ"] and AGREEMENT not in told["differ"]
+
+
 def test_what_the_range_is_made_of_is_shown(histories, capsys):
     run("estimate", histories, "--resamples", 100)
     shown = capsys.readouterr().out

@@ -24,7 +24,7 @@ from linkage.research.estimate import (
 from linkage.research.estimate.lattice import contains, design, pairs
 from linkage.research.estimate.models import AllModels
 from linkage.research.estimate.offset import RATIOS, highest_order_curve, odds_ratio_curve
-from linkage.research.estimate.sensitivity import ALWAYS, ASSUMPTIONS, assumption_text, diagnostics
+from linkage.research.estimate.sensitivity import ALWAYS, ASSUMPTIONS, assumption_text, diagnostics, model_words
 
 
 def two(n10: int, n01: int, n11: int) -> HistoryTable:
@@ -155,7 +155,9 @@ def test_every_result_says_its_assumption_in_plain_words(uk):
         result = estimator.fit(uk)
         text = assumption_text(result)
         assert ASSUMPTIONS[result.method] in text
-        assert text.startswith("The number is right only if")
+        floor = isinstance(estimator, Chao)
+        assert text.startswith("This method gives a floor and no estimate" if floor else "The number is right only if")
+        assert ("right only if" in text) != floor  # a floor is none of an estimate's assumptions
         assert text.endswith(ALWAYS)
     chosen = assumption_text(Stepwise(resamples=0).fit(uk))
     assert "LA:NG" in chosen
@@ -176,6 +178,22 @@ def test_a_refusal_says_why_before_what_it_would_assume():
     text = assumption_text(refusal)
     assert text.startswith(f"No number is given: {REASONS['start-not-estimable'][0]}.")
     assert "would be right only if" in text
+
+
+def test_of_a_withheld_result_nothing_is_said_as_if_it_were_shown(uk):
+    for estimator in (Independence(), Stepwise(resamples=0), Chao(), Zelterman()):
+        result = estimator.fit(uk)
+        assert result.ok
+        text = assumption_text(result, withhold=True)
+        assert "the number" not in text.lower() and "Dependence that the model allows for" not in text
+        assert ASSUMPTIONS[result.method] in text and "No number is given" not in text
+    assert not any("the number" in words.lower() for words in ASSUMPTIONS.values())
+
+
+def test_an_empty_overlap_is_named_in_words(tables):
+    result = Stepwise(resamples=0).fit(tables["Ned_modslavmse"])
+    assert "K:R(-inf)" in result.model
+    assert "K:R (nobody on both)" in model_words(result.model) and "(-inf)" not in assumption_text(result)
 
 
 def test_a_method_without_words_gives_its_own(uk):
