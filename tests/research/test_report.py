@@ -180,6 +180,7 @@ def test_a_refusal_is_said_in_words_and_draws_no_estimate(small_release: Any) ->
     assert 'id="estimate">no number<' in page
     assert "too few lists &amp; no more" in page
     assert "Estimates by method" not in page and "Methods and what must be true" not in page
+    assert "is part of the log-linear models" not in page and "in the estimate only as far" not in page
     assert "Rounding of estimates" not in page and "any estimate" not in page and "inside the range" not in page
     assert 'id="persons"><abbr' in page
 
