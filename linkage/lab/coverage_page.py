@@ -119,10 +119,10 @@ def caterpillar(frame: pl.DataFrame) -> Drawing:
     given = chosen.drop_nulls(["lower", "upper"]).sort("upper", "lower", "seed")
     lows, highs = given["lower"].to_list(), given["upper"].to_list()
     true = int(frame[TRUE_PERSONS][0])
-    missed = [at for at, held in enumerate(given["covered"]) if not held]
+    missed = [at for at, held in enumerate(given["covered"], start=1) if not held]
 
     def paint(axes: Axes) -> None:
-        axes.vlines(range(len(lows)), lows, highs, color=FILL, lw=1.3)
+        axes.vlines(range(1, len(lows) + 1), lows, highs, color=FILL, lw=1.3)
         axes.vlines(missed, 0, 0.05, color=INK, lw=1.5, transform=axes.get_xaxis_transform())
         axes.axhline(true, color="white", lw=2.0)
         axes.axhline(true, color=INK, lw=1.2, ls=(0, (5, 3)))
@@ -134,7 +134,8 @@ def caterpillar(frame: pl.DataFrame) -> Drawing:
             textcoords="offset points",
             va="center",
         )
-        axes.set_xlim(-1, max(len(lows), 1))
+        axes.set_xlim(0.4, max(len(lows), 1) + 0.6)
+        axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_yscale("log")
         if lows:
             axes.set_ylim(0.75 * min(lows), 1.15 * max(highs))
@@ -177,7 +178,8 @@ def methods_figure(summed: pl.DataFrame) -> Drawing:
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
         axes.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1.0, decimals=0))
         axes.tick_params(axis="y", length=0)
-        axes.set_xlabel("share of intervals that hold the truth; lines: 95% interval by Wilson")
+        # Wrapped: the names of the methods leave the axis little more than half of the figure.
+        axes.set_xlabel("share of intervals that hold the truth;\nlines: 95% interval by Wilson")
 
     words = "; ".join(f"{label(row)}: {_share(row)}" for row in rows) + "." if rows else "No intervals."
     size = (WIDTH, 0.9 + 0.29 * max(len(rows), 1))

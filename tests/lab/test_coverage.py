@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import statistics
 import subprocess
 import sys
@@ -212,6 +213,34 @@ def test_figures_mark_what_misses_and_say_it_in_words() -> None:
     )
     assert (missing, none) == (2, 0)
     assert "range over all families, partition draws: 50.0% (" in methods_figure(study.summary(made)).words
+
+
+def test_runs_are_counted_in_whole_numbers() -> None:
+    for number in (1, 2, 3, 40, 200):
+        drawing = caterpillar(_made_up([[50, 150]] * number))
+        texts = ["".join(text.itertext()) for text in ElementTree.fromstring(drawing.svg).iter("text")]
+        runs = texts[
+            : texts.index("runs, in order of the upper end; a tick at the foot marks a range that misses the truth")
+        ]
+        assert runs and all(text.isdigit() and 1 <= int(text) <= number for text in runs), runs
+
+
+def test_no_label_of_an_axis_leaves_its_figure() -> None:
+    made = _made_up([[50, 150]] * 3)
+    named = pl.concat([made, *(made.with_columns(method=pl.lit(name)) for name in HEADLINE)])
+    root = ElementTree.fromstring(methods_figure(study.summary(named)).svg)
+    left, _, width, _ = (float(part) for part in (root.get("viewBox") or "").split())
+    checked = 0
+    for text in root.iter("text"):
+        style, words = text.get("style") or "", "".join(text.itertext())
+        if "interval" not in words:
+            continue
+        moved = re.search(r"translate\((-?[\d.]+)", text.get("transform") or "")
+        start, long = float(moved[1] if moved else text.get("x") or "nan"), 0.55 * 10 * len(words)
+        start -= long / 2 if "text-anchor: middle" in style else 0.0
+        assert left <= start and start + long <= left + width, words
+        checked += 1
+    assert checked
 
 
 def test_the_study_is_written_in_files_that_stand_alone(frame: pl.DataFrame, tmp_path: Path) -> None:

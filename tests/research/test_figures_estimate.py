@@ -18,6 +18,7 @@ from linkage.research.estimate import REASONS, HistoryTable, Independence, Stepw
 from linkage.research.estimate.consistency import internal_consistency
 from linkage.research.estimate.omission import leave_one_out
 from linkage.research.figures import Drawing
+from linkage.research.figures_axes import SCALE, ticks
 from linkage.research.figures_estimate import (
     Combination,
     Curve,
@@ -74,8 +75,10 @@ def drawings() -> dict[str, Drawing]:
 NAMES = ("methods", "variations", "sensitivity", "combinations", "densities")
 
 
-def _texts(drawing: Drawing) -> list[str]:
-    return ["".join(found.itertext()) for found in ElementTree.fromstring(drawing.svg).iter("text")]
+def _texts(drawing: Drawing, *, scale: bool = False) -> list[str]:
+    """Give what is written in a figure: on it, or the numbers on its axes of people."""
+    texts = ElementTree.fromstring(drawing.svg).iter("text")
+    return ["".join(found.itertext()) for found in texts if (SCALE in (found.get("style") or "")) == scale]
 
 
 def _numbers(text: str) -> set[str]:
@@ -197,6 +200,34 @@ def _anchors(drawing: Drawing) -> dict[str, str]:
         held = re.search(r"text-anchor:\s*(\w+)", text.get("style") or "")
         found["".join(text.itertext())] = held[1] if held else "start"
     return found
+
+
+@pytest.mark.parametrize("logarithmic", [False, True])
+@pytest.mark.parametrize("most", [5, 7])
+def test_an_axis_of_people_has_two_round_whole_numbers_at_least(most: int, logarithmic: bool) -> None:
+    rng = np.random.default_rng(3)
+    for ratio in (1.2, 1.5, 2.0, 3.0, 5.0, 7.0, 12.0, 50.0, 333.0, 1e4, 1e5, 1e6):
+        if logarithmic and ratio < 5:
+            continue
+        for low in np.exp(rng.uniform(math.log(10), math.log(1e6), 200)):
+            found = ticks(low, low * ratio, most, logarithmic=logarithmic)
+            assert 2 <= len(found) <= most, (low, ratio, found)
+            assert low <= found[0] and found[-1] <= low * ratio * (1 + 1e-9)
+            assert all(value == round(value) for value in found)
+            assert all(one < other for one, other in pairwise(found))
+            parts = [value for value in found if value] if logarithmic else [found[1] - found[0]]
+            assert all(float(f"{value:.6e}"[0]) in (1, 2, 5) for value in parts)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 1.001, 1.2, 3.0, 6.0, 40.0, 2_000.0, 1e6])
+@pytest.mark.parametrize("low", [0.0, 1.0, 1.9, 7.0, 123.0, 98_765.0])
+def test_every_axis_of_people_has_numbers(low: float, ratio: float) -> None:
+    row = Row("a", low, low, low * ratio)
+    line = Curve("A and B", (0.25, 1.0, 4.0), (low, low * ratio, low * ratio))
+    made = [forest((row,), counted=int(low)), variations((row,), base=low), curves((line, line), base=low)]
+    for drawing in made:
+        assert len(set(_texts(drawing, scale=True))) >= 2, drawing.name
+        assert all(re.fullmatch(r"[\d,]+", text) for text in _texts(drawing, scale=True))
 
 
 def test_labels_near_an_end_of_the_axis_run_inwards():
