@@ -2,9 +2,9 @@
 
 Each function takes plain frozen data, names and numbers or ``None``, and shows nothing else: a caller who may publish
 only part of what is known passes only that part. The style is that of the release's figures (static SVG, text as text,
-one dark colour on white, no fonts fetched). Every number that is drawn stands in the text alternative, but for the round
-numbers on an axis, which are of the scale alone. Places in an SVG
-can be measured to several digits, so a caller who rounds passes the rounded number and not the exact one.
+one dark colour on white, no fonts fetched). Every number that is drawn stands in the text alternative, but for the
+round numbers on an axis, which are of the scale alone. Places in an SVG can be measured to several digits, so a caller
+who rounds passes the rounded number and not the exact one.
 """
 
 from __future__ import annotations
