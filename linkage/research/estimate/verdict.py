@@ -45,8 +45,8 @@ _TOO_MANY = (
 )
 
 _UNSTUDIED = (
-    "how often such a range holds the truth was studied for four lists; in made-up tables of five lists and more, whose"
-    " people differ much in how visible they are, it held it in about half and was too low in the others"
+    "how often such a range holds the truth was studied for four lists; in made-up tables of more lists, whose people"
+    " differ much in how visible they are, it held it less often (over six lists in less than half) and was too low in the others"
 )
 
 
