@@ -46,7 +46,8 @@ _TOO_MANY = (
 
 _UNSTUDIED = (
     "how often such a range holds the truth was studied for four lists; in made-up tables of more lists, whose people"
-    " differ much in how visible they are, it held it less often (over six lists in less than half) and was too low in the others"
+    " differ much in how visible they are, it held it less often (over six lists in less than half), and was too low in"
+    " the others"
 )
 
 
