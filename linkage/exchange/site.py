@@ -119,7 +119,7 @@ def require_month(month: str | None) -> str:
     if month is None:
         return f"{current_day():%Y-%m}"
     if not _MONTH.fullmatch(month):
-        raise ContractError("the month is not written YYYY-MM", reason="bad-month")
+        raise ContractError("the month is not written YYYY-MM", reason="bad-month", hint="such as 2026-11")
     refuse_future(month, current_day())
     return month
 
@@ -133,7 +133,8 @@ def refuse_future(month: str, today: dt.date) -> None:
         ``future-month``.
     """
     if month > f"{today:%Y-%m}":
-        raise ContractError("the reporting month lies in the future", reason="future-month")
+        hint = "nothing can have been reported for it yet: give the month that is over, or the present one"
+        raise ContractError("the reporting month lies in the future", reason="future-month", hint=hint)
 
 
 def open_steward(settings: Settings, source: str) -> StewardSite:

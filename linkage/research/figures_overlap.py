@@ -67,7 +67,7 @@ def overlaps(
 ) -> Drawing:
     """Draw who is on which lists at once (UpSet, Lex et al. 2014), the frequent combinations first.
 
-    A withheld count is a hatched stub of one length, marked ``[c]``, after all others in the order of the lists:
+    A withheld count is a hatched bar of one length, marked ``[c]``, after all others in the order of the lists:
     neither its place nor its length says anything. That withheld counts do not follow from those shown is the caller's
     to ensure.
 

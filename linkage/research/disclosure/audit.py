@@ -18,7 +18,7 @@ _RULES = {
     "bounded": "a withheld or implied count is known too closely",
     "inconsistent": "the published counts contradict each other",
     "difference": "the count differs from an earlier release by less than the floor",
-    "group": "everybody in the margin has this value",
+    "group": "all persons of this row or column have one value (no fault: look whether that harms the group)",
 }
 
 

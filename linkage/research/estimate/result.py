@@ -65,7 +65,7 @@ REASONS: Mapping[str, tuple[str, str]] = MappingProxyType(
         ),
         "chains-not-agreed": (
             "chains started in different places do not agree, so their posterior is not to be trusted",
-            "let the chains run longer, or rely on the methods that do not sample",
+            "merge lists, so that fewer are searched over, or rely on the methods that do not sample",
         ),
         "too-many-lists": (
             "the method takes fewer lists than the table has",
