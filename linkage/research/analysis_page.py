@@ -38,6 +38,7 @@ from linkage.research.figures_estimate import (
     row_of,
     variations,
 )
+from linkage.research.report import page_environment
 
 __all__ = ["DATA", "PAGE", "method_name", "render_analysis", "require_new", "write_analysis"]
 
@@ -176,16 +177,9 @@ def _assumption(result: Result, *, withhold: bool) -> str:
 
 
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("linkage.research"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
     environment.filters["number"] = lambda value: "none" if value is None else f"{value:,.0f}"
     environment.filters["rate"] = lambda value: "none" if value is None else f"{value:,.2f}"
-    environment.filters["percent"] = lambda share: "" if share is None else f"{100 * share:.0f}%"
     environment.filters["method"] = method_name
     environment.filters["in_text"] = in_text
     environment.filters["model"] = model_words

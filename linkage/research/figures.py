@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from linkage.research.bundle import Document, TableEntry
 from linkage.research.tables import TOTAL
 
-__all__ = ["FILL", "GRID", "INK", "METHODS", "PALE", "WIDTH", "Drawing", "bars", "draw", "draw_all"]
+__all__ = ["FILL", "GRID", "INK", "METHODS", "PALE", "WIDTH", "Drawing", "bars", "draw", "draw_all", "head_of_lists"]
 
 INK, FILL, PALE, GRID = "#1a1a1a", "#1f4e79", "#dfe7ef", "#d0d0d0"
 _LINES = "#8c8c8c"  # of hatching: as light as can be seen
@@ -195,14 +195,7 @@ def _overlaps(document: Document) -> Drawing:
         for at, (_, *both) in enumerate(pairs):
             matrix.plot(range(len(lists)), [at] * len(lists), "o", mfc="white", mec=GRID, ms=7, zorder=2)
             matrix.plot(both, [at, at], "-o", color=INK, lw=1.4, ms=7, zorder=3)
-        matrix.set_xticks(range(len(lists)), lists, rotation=60, ha="left", rotation_mode="anchor")
-        matrix.xaxis.tick_top()
-        matrix.set_xlim(-0.6, len(lists) - 0.4)
-        matrix.set_ylim(len(pairs) - 0.5, -0.5)
-        matrix.set_yticks([])
-        matrix.tick_params(length=0)
-        for side in matrix.spines.values():
-            side.set_visible(False)
+        head_of_lists(matrix, lists, len(pairs))
         bars(right, [""] * len(pairs), [count for count, *_ in pairs], across=True)
 
     parts = [f"on both {lists[a]} and {lists[b]}: {_said(count)}" for count, a, b in pairs]
@@ -210,6 +203,18 @@ def _overlaps(document: Document) -> Drawing:
     title = "Persons on both of two lists, whatever other lists they are on"
     height = 0.5 + 0.07 * max(len(name) for name in lists) + 0.27 * len(pairs)
     return draw("overlaps", title, words, (WIDTH, height), paint)
+
+
+def head_of_lists(axes: Axes, labels: Sequence[str], rows: int) -> None:
+    """Name the columns of a matrix of dots above it, a list each, and leave out all other parts of the axes."""
+    axes.set_xticks(range(len(labels)), labels, rotation=60, ha="left", rotation_mode="anchor")
+    axes.xaxis.tick_top()
+    axes.set_xlim(-0.6, len(labels) - 0.4)
+    axes.set_ylim(rows - 0.5, -0.5)
+    axes.set_yticks([])
+    axes.tick_params(length=0)
+    for side in axes.spines.values():
+        side.set_visible(False)
 
 
 def _side_by_side(axes: Axes, *widths: float) -> list[Axes]:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from linkage.errors import EstimateError
-from linkage.research.figures import GRID, INK, WIDTH, Drawing, bars, draw
+from linkage.research.figures import GRID, INK, WIDTH, Drawing, bars, draw, head_of_lists
 
 __all__ = ["Combination", "overlaps", "panels"]
 
@@ -47,14 +47,7 @@ def _paint_matrix(axes: Axes, lists: Sequence[tuple[str, int | None]], rows: Seq
     sizes = ["[c]" if size is None else f"{size:,}" for _, size in lists]
     short = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in names]
     labels = [f"{name}: {size}" for name, size in zip(short, sizes, strict=True)]
-    axes.set_xticks(range(len(names)), labels, rotation=60, ha="left", rotation_mode="anchor")
-    axes.xaxis.tick_top()
-    axes.set_xlim(-0.6, len(names) - 0.4)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_yticks([])
-    axes.tick_params(length=0)
-    for side in axes.spines.values():
-        side.set_visible(False)
+    head_of_lists(axes, labels, len(rows))
 
 
 def overlaps(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from linkage.research.estimate import HistoryTable, Report, Result, estimate
 from linkage.research.estimate.families import HEADLINE, NOT_OFFERED, families
+from linkage.research.estimate.omission import drop_empty
 
 __all__ = ["Ends", "Headline", "quick"]
 
@@ -49,12 +50,10 @@ class Headline:
 
     def like(self, table: HistoryTable) -> Ends | None:
         """Return the ends over the families that are quick to fit: they move much as those of all do."""
-        for position in reversed(range(table.t)):
-            if table.t > 1 and table.totals[position] == 0:
-                table = table.without(position)
-        forced = tuple(pair for pair in self._referrals if set(pair) <= set(table.lists))
+        there, _ = drop_empty(table)
+        forced = tuple(pair for pair in self._referrals if set(pair) <= set(there.lists))
         fits = families(forced, 0, None)
-        return self._ends(table, [fits[name](table) for name in quick(table.t)])
+        return self._ends(there, [fits[name](there) for name in quick(there.t)])
 
     def _range(self, table: HistoryTable) -> Ends | None:
         report = estimate(table, referrals=self._referrals)

@@ -16,7 +16,7 @@ from linkage.research.figures import METHODS, draw_all
 from linkage.research.histories import UNKNOWN
 from linkage.research.tables import TOTAL
 
-__all__ = ["render_report"]
+__all__ = ["page_environment", "render_report"]
 
 _SECTIONS = (
     (
@@ -178,7 +178,8 @@ def _unknown(document: Document) -> list[tuple[str, int | None]]:
     ]
 
 
-def _environment() -> jinja2.Environment:
+def page_environment() -> jinja2.Environment:
+    """Make the environment of all pages: strict, escaping, and with what the templates of each have in common."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("linkage.research"),
         autoescape=True,
@@ -186,9 +187,14 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["percent"] = lambda share: "" if share is None else f"{100 * share:.0f}%"
+    return environment
+
+
+def _environment() -> jinja2.Environment:
+    environment = page_environment()
     environment.filters["number"] = lambda count: "[c]" if count is None else f"{count:,}"
     environment.filters["first_upper"] = lambda text: text[:1].upper() + text[1:]
-    environment.filters["percent"] = lambda share: "" if share is None else f"{100 * share:.0f}%"
     environment.filters["word"] = _word
     return environment
 

@@ -43,6 +43,7 @@ from linkage.research.estimate.table import MAX_LISTS, HistoryTable
 __all__ = ["Averaged", "Mixture"]
 
 _FIVE = 5  # lists over which an order can be chosen
+_TABLES = 32  # whose fits are kept: more than there are draws of many lists
 _NOTED = 1e-3
 _DRAWS = 4000
 
@@ -96,9 +97,9 @@ class _Weighed:
         return self.models[self.order[0]]
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=_TABLES)
 def _fits(counts: tuple[int, ...], t: int, models: Models) -> ModelFits:
-    """Fit all models; both criteria weigh the same fits, and six lists have 32,768 of them."""
+    """Fit all models; both criteria weigh the same fits, each on all partition draws, and six lists have 32,768."""
     return fit_models(np.array(counts), t, models, errors=True)
 
 

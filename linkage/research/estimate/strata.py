@@ -14,6 +14,7 @@ import numpy as np
 from linkage.errors import EstimateError
 from linkage.research.estimate.arithmetic import Estimated, total
 from linkage.research.estimate.lattice import pairs
+from linkage.research.estimate.omission import drop_empty
 from linkage.research.estimate.pooled import over_draws
 from linkage.research.estimate.result import Result, refused
 from linkage.research.estimate.table import Histories, HistoryTable
@@ -82,11 +83,9 @@ def screened(fit: Fit) -> Fit:
     """
 
     def careful(table: HistoryTable) -> Result:
-        for place in reversed(range(table.t)):
-            if table.t > 1 and table.totals[place] == 0:
-                table = table.without(place)
-        reason = _unfit(table)
-        return refused("", "", reason) if reason else fit(table)
+        there, _ = drop_empty(table)
+        reason = _unfit(there)
+        return refused("", "", reason) if reason else fit(there)
 
     return careful
 
